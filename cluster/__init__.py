@@ -1,0 +1,1 @@
+"""Run it: settings, instances, command line, Python client, swarm jobs."""

@@ -1,0 +1,1 @@
+"""Ray Serve deployments: a thin shell round `router` and `replicas`."""

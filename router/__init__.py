@@ -1,0 +1,1 @@
+"""Who answers, and in which dialect. No Ray, no model runtime."""

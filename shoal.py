@@ -1,0 +1,1 @@
+"""Shoal from Python: connect to a running service and submit swarms."""
