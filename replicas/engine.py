@@ -152,7 +152,7 @@ class Engine(Protocol):
     """Answers prompts with one model. Every method may be called from any thread."""
 
     def submit(self, request: Generation, sink: Sink) -> Stream:
-        """Queue `request`; its chunks go to `sink`. Raises InvalidRequest, ContextOverflow, Overloaded, EngineFailed."""
+        """Queue `request`; chunks go to `sink`. Raises InvalidRequest, ContextOverflow, Overloaded, EngineFailed."""
         ...
 
     def stats(self) -> EngineStats:
