@@ -1,0 +1,73 @@
+"""One internal request, and the seam by which a wire dialect turns into it and back.
+
+`Dialect.parse` reads a body into an `Exchange`: the call, and the reply that will word its answer. The edge then feeds
+chunks to the reply and sends on the bytes it gets; it knows neither dialect.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from replicas.engine import Chunk, Final, Message, Priority, Sampling
+from replicas.errors import ShoalError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a caller wants, in no dialect. `model` None takes the default; `max_tokens` is clamped to the context."""
+
+    id: str
+    model: str | None
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    is_stream: bool = False
+    priority: Priority = Priority.INTERACTIVE
+    session_id: str | None = None
+    deadline_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: all the text of its chunks and their `Final`."""
+
+    text: str
+    final: Final
+
+
+class Reply(Protocol):
+    """Words one answer in the caller's dialect. `feed` holds the dialect's stream grammar."""
+
+    ping: bytes
+    """Sent while nothing else is: keeps clients and middleboxes from giving up on a quiet stream."""
+
+    def begin(self, prompt_tokens: int) -> bytes:
+        """What a stream begins with; sent at admission, before prefill."""
+        ...
+
+    def feed(self, chunks: Sequence[Chunk]) -> bytes:
+        """The events for `chunks`, and the closing ones after a chunk with a `Final` (or the dialect's error event)."""
+        ...
+
+    def whole(self, answer: Answer) -> bytes:
+        """The body of a reply that is not streamed. `answer.final.error` is None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A parsed request and the reply that belongs to it."""
+
+    call: Call
+    reply: Reply
+
+
+class Dialect(Protocol):
+    """One wire format."""
+
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> Exchange:
+        """Read a request (header names in lower case). Raises InvalidRequest with the field in `param`."""
+        ...
+
+    def error(self, error: ShoalError, request_id: str) -> bytes:
+        """The JSON body of an error, in the dialect's own shape."""
+        ...
