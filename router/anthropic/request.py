@@ -1,0 +1,96 @@
+"""A Messages body as a `Call`: system text first, then the turns as they come.
+
+A system turn in the middle keeps its place, because hoisting it to the front would change the prefix and lose the KV
+cache. For the same reason the first system block is dropped when it is the billing header of a Claude client: it
+differs in every request of one conversation. Tools, thinking and what else a local model cannot do are accepted and
+ignored.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from replicas.engine import Message, Role
+from router.body import Count, Flag, SamplingFields, Stops, Wire, member, parsed_json, read, session_id
+from router.call import Call
+from router.content import merged_turns, text_of
+
+BILLING_HEADER = "x-anthropic-billing-header:"
+
+
+class Turn(Wire):
+    role: Literal["user", "assistant", "system"]
+    content: object = None
+
+
+class CountBody(Wire):
+    """The body of /v1/messages/count_tokens: a Messages body of which only the prompt matters."""
+
+    model: str | None = None
+    messages: Annotated[list[Turn], Field(min_length=1)]
+    system: object = None
+    metadata: object = None
+
+    def prompt(self) -> tuple[Message, ...]:
+        """The conversation as text turns. Raises InvalidRequest."""
+        return merged_turns(self._turns())
+
+    def _turns(self) -> Iterator[tuple[Role, str | None]]:
+        yield "system", text_of(_without_billing_header(self.system), "system")
+        for i, turn in enumerate(self.messages):
+            yield turn.role, text_of(turn.content, f"messages[{i}].content")
+
+    def session(self, headers: Mapping[str, str]) -> str | None:
+        """The session that a Claude client names in a header or in `metadata.user_id`, a JSON string."""
+        return session_id(headers.get("x-claude-code-session-id"), _session_in(member(self.metadata, "user_id")))
+
+
+class MessagesBody(CountBody, SamplingFields):
+    """The body of /v1/messages."""
+
+    max_tokens: Count
+    stop_sequences: Stops | None = None
+    stream: Flag | None = None
+
+
+def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Call:
+    """Read a Messages request (header names in lower case). Raises InvalidRequest."""
+    request = read(MessagesBody, body)
+    return Call(
+        id=call_id,
+        model=request.model or None,
+        messages=request.prompt(),
+        sampling=request.sampling(request.max_tokens, request.stop_sequences),
+        is_stream=bool(request.stream),
+        session_id=request.session(headers),
+    )
+
+
+def parse_count(body: bytes, headers: Mapping[str, str]) -> Call:
+    """Read a count_tokens request; of the call only `model` and `messages` mean anything. Raises InvalidRequest."""
+    request = read(CountBody, body)
+    return Call(
+        id="count",
+        model=request.model or None,
+        messages=request.prompt(),
+        sampling=SamplingFields().sampling(max_tokens=1, stop=None),
+        session_id=request.session(headers),
+    )
+
+
+def _without_billing_header(system: object) -> object:
+    if isinstance(system, list) and system:
+        text = member(system[0], "text")
+        if isinstance(text, str) and text.startswith(BILLING_HEADER):
+            return system[1:]
+    return system
+
+
+def _session_in(user_id: object) -> object:
+    if not isinstance(user_id, str):
+        return None
+    try:
+        return member(parsed_json(user_id), "session_id")
+    except ValueError:
+        return None  # an opaque id, which names a user and not a session

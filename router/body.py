@@ -1,0 +1,118 @@
+"""Reading a request body: bytes -> JSON -> a pydantic model, and every way that fails is an InvalidRequest.
+
+The parser (jiter) refuses what Python's own lets through: NaN and Infinity, lone surrogates, nesting deeper than 200.
+The message begins with the path of the field (`messages[2].role: ...`), which is `param` too. Fields that no model
+names are ignored at every depth: clients send new ones weekly. Message content stays `object` here: router/content.py
+reads it.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from replicas.engine import Sampling
+from replicas.errors import InvalidRequest
+
+INT32_MAX = 2**31 - 1
+"""Counts are clamped to it: an engine keeps them in arrays, and no context is that long."""
+
+SESSION_CHARS = 256
+"""Of a session id that much is kept."""
+
+GREEDY_BELOW = 1e-4
+"""A lower temperature is greedy: dividing logits by it would overflow float32."""
+
+M = TypeVar("M", bound=BaseModel)
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Flag = Annotated[bool, Field(strict=True)]
+StopString = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Stops = Annotated[list[StopString], BeforeValidator(_listed), Field(max_length=16)]
+"""A string or a list of at most 16; each costs the engine a comparison per token."""
+
+
+class Wire(BaseModel):
+    """A part of a body. Errors never quote the input: they may be logged, and prompts must not be."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class SamplingFields(Wire):
+    """What both dialects call by the same names; null counts as absent. The last four names are vLLM's."""
+
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(strict=True, ge=0)] | None = None
+    seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | None = None
+    repetition_penalty: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] | None = None
+    min_tokens: Annotated[int, Field(strict=True, ge=0)] | None = None
+    ignore_eos: Flag | None = None
+
+    def sampling(self, max_tokens: int, stop: list[str] | None) -> Sampling:
+        """The engine's sampling; temperature 1 when none was asked for, as both real APIs do."""
+        min_tokens = self.min_tokens or 0
+        if min_tokens > max_tokens:
+            raise InvalidRequest(f"min_tokens: {min_tokens} is more than the {max_tokens} of max_tokens", "min_tokens")
+        temperature = 1.0 if self.temperature is None else self.temperature
+        return Sampling(
+            max_tokens=min(max_tokens, INT32_MAX),
+            temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=min(self.top_k or 0, INT32_MAX),
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            min_tokens=min(min_tokens, INT32_MAX),
+            ignore_eos=bool(self.ignore_eos),
+            stop=tuple(stop or ()),
+            seed=self.seed,
+        )
+
+
+def parsed_json(body: bytes | str) -> object:
+    """Strict JSON. Raises ValueError, never RecursionError."""
+    value: object = from_json(body, allow_inf_nan=False)
+    return value
+
+
+def read(model: type[M], body: bytes) -> M:
+    """`body` as a `model`. Raises InvalidRequest with the path of the first wrong field in `param`."""
+    try:
+        value = parsed_json(body)
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest('the body must be a JSON object, such as {"messages": [...]}')
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = path(first["loc"])
+        raise InvalidRequest(f"{where}: {first['msg']}", where) from error
+
+
+def path(loc: tuple[int | str, ...]) -> str:
+    """`("messages", 2, "role")` as `messages[2].role`."""
+    written = ""
+    for step in loc:
+        written += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return written.lstrip(".")
+
+
+def session_id(*candidates: object) -> str | None:
+    """The first candidate that is a non-empty string, cut to SESSION_CHARS."""
+    for candidate in candidates:
+        if isinstance(candidate, str) and candidate:
+            return candidate[:SESSION_CHARS]
+    return None
+
+
+def member(value: object, name: str) -> object:
+    """`value[name]` of a JSON object; None if it is not an object or has no such member."""
+    return value.get(name) if isinstance(value, Mapping) else None

@@ -1,0 +1,103 @@
+"""Which models there are, by every name that a caller may use, and how /v1/models lists them.
+
+One JSON serves both SDKs: the members that OpenAI's page and model have beside those that Anthropic's have. Claude
+clients drop every id that does not begin with `claude`, so each model is listed once more as `claude-local-<id>`.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from replicas.errors import NotFound, SettingsError
+from router import sse
+
+CLAUDE_PREFIX = "claude-local-"
+NAME_CHARS = 120
+"""Of an unknown name that much comes back in the error."""
+
+NAMES_IN_HINT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model that can be asked. `created_at` knows its time zone; `aliases` resolve but are not listed."""
+
+    id: str
+    display_name: str
+    created_at: datetime
+    context_tokens: int
+    aliases: tuple[str, ...] = ()
+
+
+class Catalog:
+    """The models of this cluster. `default` is the id, or an alias, of the one that answers when none is named."""
+
+    def __init__(self, cards: Sequence[ModelCard], default: str) -> None:
+        """Raises SettingsError when two models share a name, or none is called `default`."""
+        self.cards = tuple(cards)
+        self._by_name = _by_name(self.cards)
+        if default not in self._by_name:
+            raise SettingsError(f"the default model {default!r} is not among the models: {', '.join(self._by_name)}")
+        self.default = self._by_name[default]
+
+    def resolve(self, name: str | None) -> ModelCard:
+        """The model called `name`; the default when there is no name. Raises NotFound with the nearest name."""
+        if not name:
+            return self.default
+        card = self._by_name.get(name)
+        if card is None:
+            raise NotFound("model", name[:NAME_CHARS], self._hint(name[:NAME_CHARS]))
+        return card
+
+    def list_body(self) -> bytes:
+        """The body of GET /v1/models: one page with every model."""
+        listed = [(name, card) for card in self.cards for name in _listed_names(card)]
+        page: dict[str, sse.Json] = {
+            "object": "list",
+            "data": [_entry(name, card) for name, card in listed],
+            "has_more": False,
+            "first_id": listed[0][0],
+            "last_id": listed[-1][0],
+        }
+        return sse.encoded(page)
+
+    def one_body(self, name: str) -> bytes:
+        """The body of GET /v1/models/{name}, under the name that was asked for. Raises NotFound."""
+        return sse.encoded(_entry(name, self.resolve(name)))
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._by_name, n=1, cutoff=0.5)
+        there_is = "there is " + ", ".join(card.id for card in self.cards[:NAMES_IN_HINT])
+        return f"did you mean {near[0]!r}? {there_is}" if near else there_is
+
+
+def _by_name(cards: Sequence[ModelCard]) -> dict[str, ModelCard]:
+    found: dict[str, ModelCard] = {}
+    for card in cards:
+        for name in dict.fromkeys((*_listed_names(card), *card.aliases)):
+            if name in found:
+                raise SettingsError(f"two models are called {name!r}: {found[name].id} and {card.id}")
+            found[name] = card
+    return found
+
+
+def _listed_names(card: ModelCard) -> tuple[str, ...]:
+    return (card.id,) if card.id.startswith("claude") else (card.id, CLAUDE_PREFIX + card.id)
+
+
+def _entry(name: str, card: ModelCard) -> dict[str, sse.Json]:
+    created = card.created_at.astimezone(UTC)
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(created.timestamp()),
+        "owned_by": "shoal",
+        "type": "model",
+        "display_name": card.display_name,
+        "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycle": "active",
+        "max_input_tokens": card.context_tokens,
+        "max_tokens": card.context_tokens,
+        "max_model_len": card.context_tokens,
+    }

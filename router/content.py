@@ -1,0 +1,142 @@
+"""Message content of either dialect, flattened to the text that a text-only local model reads.
+
+Content is a string, null, or a list of blocks; each block type has a small function that turns it into text or drops
+it. What a model cannot see (an image, a PDF) becomes a short note in brackets, so that the model can say so; thinking
+is dropped; a block of a type that nobody here knows gives its `text` or `content`, or is dropped: never a 400. Turns of
+the same role in a row are merged, because chat templates expect roles to alternate.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import TypeAlias
+
+from replicas.engine import Message, Role
+from replicas.errors import InvalidRequest
+
+NESTING = 8
+"""Blocks inside blocks (a tool result's document's content ...) are read so deep; real requests reach 3."""
+
+Block: TypeAlias = Mapping[str, object]
+
+
+def text_of(content: object, path: str, depth: int = 0) -> str | None:
+    """All the text of `content`, blocks on lines of their own; None when there is none to speak of.
+
+    Raises InvalidRequest for what is neither string, list of objects, nor null; `path` leads to `content`.
+    """
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise InvalidRequest(f"{path}: Input should be a string, a list of content blocks or null", path)
+    found = [_block_text(block, f"{path}[{i}]", depth) for i, block in enumerate(content)]
+    parts = [part for part in found if part]
+    return "\n".join(parts) if parts else None
+
+
+def merged_turns(turns: Iterable[tuple[Role, str | None]]) -> tuple[Message, ...]:
+    """Messages with neighbours of one role joined. Turns with no text, and empty assistant turns, fall away."""
+    said = [(role, text) for role, text in turns if text is not None and (text or role != "assistant")]
+    if not said:
+        raise InvalidRequest("messages: at least one message needs text content", "messages")
+    runs = groupby(said, key=itemgetter(0))
+    return tuple(Message(role, "\n\n".join(text for _, text in run)) for role, run in runs)
+
+
+def tool_call(name: object, arguments: object) -> str:
+    """A call that the model made earlier, as text; `arguments` is an object, or already a JSON string."""
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f"[tool call {name if isinstance(name, str) else '?'} {written}]"
+
+
+def tool_result(text: str | None, is_error: bool = False) -> str:
+    """What a tool answered, as text."""
+    return f"[tool {'error' if is_error else 'result'}]\n{text or '(empty)'}"
+
+
+def _block_text(block: object, path: str, depth: int) -> str | None:
+    if not isinstance(block, dict):
+        raise InvalidRequest(f"{path}: Input should be an object with a type, such as a text block", path)
+    kind = block.get("type")
+    reader = _READERS.get(kind, _unknown) if isinstance(kind, str) else _unknown
+    return reader(block, path, depth) if depth < NESTING else None
+
+
+def _text(block: Block, path: str, _depth: int) -> str:
+    text = block.get("text")
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{path}.text: Input should be a string", f"{path}.text")
+    return text
+
+
+def _unknown(block: Block, path: str, depth: int) -> str | None:
+    text = block.get("text")
+    return text if isinstance(text, str) else _inner(block, path, depth)
+
+
+def _inner(block: Block, path: str, depth: int) -> str | None:
+    """The text of a block's own `content`; a shape that is not content gives nothing rather than a 400."""
+    content = block.get("content")
+    return text_of(content, f"{path}.content", depth + 1) if isinstance(content, str | list) else None
+
+
+def _dropped(_block: Block, _path: str, _depth: int) -> None:
+    return None
+
+
+def _note(words: str) -> Callable[[Block, str, int], str]:
+    def note(block: Block, _path: str, _depth: int) -> str:
+        title = block.get("title") or block.get("name")
+        named = f" {title!r}" if isinstance(title, str) else ""
+        return f"[{words}{named}: not readable by this text model]"
+
+    return note
+
+
+def _document(block: Block, path: str, depth: int) -> str | None:
+    source = block.get("source")
+    text: object = None
+    if isinstance(source, dict):
+        text = source.get("data") if source.get("type") == "text" else _inner(source, f"{path}.source", depth)
+    if not isinstance(text, str):
+        return _note("document")(block, path, depth)
+    title = block.get("title")
+    return f"{title}\n{text}" if isinstance(title, str) else text
+
+
+def _search_result(block: Block, path: str, depth: int) -> str | None:
+    heads = [value for value in (block.get("title"), block.get("source")) if isinstance(value, str)]
+    text = _inner(block, path, depth)
+    return "\n".join([*heads, text] if text else heads) or None
+
+
+def _tool_use(block: Block, _path: str, _depth: int) -> str:
+    return tool_call(block.get("name"), block.get("input", {}))
+
+
+def _tool_result(block: Block, path: str, depth: int) -> str:
+    content = block.get("content")
+    return tool_result(text_of(content, f"{path}.content", depth + 1), block.get("is_error") is True)
+
+
+def _refusal(block: Block, _path: str, _depth: int) -> str | None:
+    words = block.get("refusal")
+    return words if isinstance(words, str) else None
+
+
+_READERS: dict[str, Callable[[Block, str, int], str | None]] = {
+    "text": _text,
+    "image": _note("image"),
+    "image_url": _note("image"),
+    "input_audio": _note("audio"),
+    "file": _note("file"),
+    "document": _document,
+    "search_result": _search_result,
+    "thinking": _dropped,
+    "redacted_thinking": _dropped,
+    "tool_use": _tool_use,
+    "server_tool_use": _tool_use,
+    "tool_result": _tool_result,
+    "refusal": _refusal,
+}
