@@ -1,0 +1,141 @@
+"""What a chat completions body becomes."""
+
+import pytest
+
+from replicas.engine import Message, Sampling
+from replicas.errors import InvalidRequest
+from router.call import Call
+from router.openai import OpenAIDialect
+from tests.router.exchanges import anthropic, body, openai
+
+
+def parse(headers: dict[str, str] | None = None, /, **changes: object) -> Call:
+    return openai().parse(body(**changes), headers or {}).call
+
+
+def turns(*messages: dict[str, object]) -> list[tuple[str, str]]:
+    return [(m.role, m.content) for m in parse(messages=list(messages)).messages]
+
+
+def test_a_plain_request_becomes_a_call() -> None:
+    assert parse() == Call(
+        id="chatcmpl-0001",
+        model="claude-local-smol",
+        messages=(Message("user", "Say hello"),),
+        sampling=Sampling(max_tokens=16, temperature=1.0),
+    )
+
+
+def test_every_sampling_field_arrives() -> None:
+    sampling = parse(
+        stop="END",
+        temperature=0,
+        top_p=1,
+        top_k=40,
+        seed=2**63 - 1,
+        repetition_penalty=2,
+        min_tokens=16,
+        ignore_eos=True,
+    ).sampling
+    assert sampling == Sampling(16, 0.0, 1.0, 40, 2.0, 16, True, ("END",), 2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"max_tokens": None}, 1024),
+        ({"max_tokens": None, "min_tokens": 2000}, 2000),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": None, "max_completion_tokens": 6}, 6),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, 6),
+    ],
+)
+def test_the_newer_name_of_the_token_limit_wins(limits: dict[str, object], expected: int) -> None:
+    assert parse(**limits).sampling.max_tokens == expected
+
+
+@pytest.mark.parametrize(("stop", "expected"), [("a", ("a",)), (["a", "b"], ("a", "b")), ([], ())])
+def test_stop_is_a_string_or_a_list(stop: object, expected: tuple[str, ...]) -> None:
+    assert parse(stop=stop).sampling.stop == expected
+
+
+def test_developer_is_system_by_its_newer_name() -> None:
+    assert turns({"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}) == [
+        ("system", "Be kind."),
+        ("user", "Hi"),
+    ]
+
+
+def test_parts_become_lines_and_what_is_no_text_a_note() -> None:
+    parts = [
+        {"type": "text", "text": "Look:"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ]
+    note = "[{}: not readable by this text model]"
+    assert turns({"role": "user", "content": parts}) == [
+        ("user", f"Look:\n{note.format('image')}\n{note.format('audio')}")
+    ]
+
+
+def test_a_tool_round_becomes_text() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    assert turns(
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "4 C"},
+    ) == [
+        ("user", "Weather?"),
+        ("assistant", '[tool call weather {"city": "Oslo"}]'),
+        ("user", "[tool result]\n4 C"),
+    ]
+
+
+@pytest.mark.parametrize("calls", [[], None, "x", [None], [{"function": 7}], [{"custom": {}}]])
+def test_odd_tool_calls_beside_content_do_no_harm(calls: object) -> None:
+    said = turns({"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": calls})
+    assert said[1][1].startswith("b")
+
+
+def test_the_same_conversation_is_the_same_prompt_in_both_dialects() -> None:
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": [{"type": "text", "text": "a"}]}]
+    assert parse(messages=messages).messages == anthropic().parse(body(messages=messages), {}).call.messages
+
+
+@pytest.mark.parametrize("n", [0, 2, -1, 10**40])
+def test_more_than_one_choice_is_refused(n: int) -> None:
+    with pytest.raises(InvalidRequest, match="only 1 is possible") as caught:
+        parse(n=n)
+    assert caught.value.param == "n"
+
+
+def test_one_choice_may_be_asked_for() -> None:
+    assert parse(n=1) == parse()
+
+
+def test_what_local_models_cannot_do_is_accepted_and_ignored() -> None:
+    extra: dict[str, object] = {
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": "auto",
+        "response_format": {"type": "json_object"},
+        "logprobs": True,
+        "user": "someone",
+        "presence_penalty": 0.5,
+        "novelty": {"a": [None]},
+    }
+    assert parse(**extra) == parse()
+
+
+def test_the_session_comes_from_the_header_then_the_body() -> None:
+    both: dict[str, object] = {"session_id": "s", "prompt_cache_key": "k"}
+    assert parse({"x-session-id": "h"}, **both).session_id == "h"
+    assert parse(**both).session_id == "s"
+    assert parse(prompt_cache_key="k").session_id == "k"
+    assert parse(session_id=7).session_id is None
+
+
+def test_every_request_gets_an_id_of_its_own() -> None:
+    dialect = OpenAIDialect("smol")
+    ids = {dialect.parse(body(), {}).call.id for _ in range(8)}
+    assert len(ids) == 8
+    assert all(one.startswith("chatcmpl-") for one in ids)
