@@ -1,8 +1,8 @@
 """Small random models in the real formats: GGUF files, and the ONNX exports that the importer makes of them.
 
 The default is a llama of 2 layers, hidden 64, 4 heads, 2 KV heads, head size 16, with a byte-level BPE vocabulary
-(every text encodes), ChatML tokens and template, a context of 512 tokens and an output matrix of its own. Its greedy output is
-varied: the weights are large enough that what a layer adds outweighs the token's own embedding.
+(every text encodes), ChatML tokens and template, a context of 512 tokens and an output matrix of its own. Its
+greedy output is varied: the weights are large enough that what a layer adds outweighs the token's own embedding.
 """
 
 from collections.abc import Mapping

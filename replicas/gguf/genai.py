@@ -47,26 +47,7 @@ def genai_config(header: Header, llama: Llama, filename: str) -> Json:
             "bos_token_id": bos,
             "eos_token_id": ends,
             "pad_token_id": header.metadata.integer("tokenizer.ggml.padding_token_id", end_tokens(header)[0]),
-            "decoder": {
-                "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
-                "filename": filename,
-                "head_size": llama.head_size,
-                "hidden_size": llama.hidden,
-                "num_attention_heads": llama.heads,
-                "num_hidden_layers": llama.layers,
-                "num_key_value_heads": llama.kv_heads,
-                "inputs": {
-                    "input_ids": "input_ids",
-                    "attention_mask": "attention_mask",
-                    "past_key_names": "past_key_values.%d.key",
-                    "past_value_names": "past_key_values.%d.value",
-                },
-                "outputs": {
-                    "logits": "logits",
-                    "present_key_names": "present.%d.key",
-                    "present_value_names": "present.%d.value",
-                },
-            },
+            "decoder": _decoder(llama, filename),
         },
         "search": {
             "do_sample": False,
@@ -78,6 +59,29 @@ def genai_config(header: Header, llama: Llama, filename: str) -> Json:
             "temperature": 1.0,
             "top_k": 50,
             "top_p": 1.0,
+        },
+    }
+
+
+def _decoder(llama: Llama, filename: str) -> Json:
+    return {
+        "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+        "filename": filename,
+        "head_size": llama.head_size,
+        "hidden_size": llama.hidden,
+        "num_attention_heads": llama.heads,
+        "num_hidden_layers": llama.layers,
+        "num_key_value_heads": llama.kv_heads,
+        "inputs": {
+            "input_ids": "input_ids",
+            "attention_mask": "attention_mask",
+            "past_key_names": "past_key_values.%d.key",
+            "past_value_names": "past_key_values.%d.value",
+        },
+        "outputs": {
+            "logits": "logits",
+            "present_key_names": "present.%d.key",
+            "present_value_names": "present.%d.value",
         },
     }
 
