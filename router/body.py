@@ -35,12 +35,15 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Stops = Annotated[list[StopString], BeforeValidator(_listed), Field(max_length=16)]
+Stops = Annotated[list[StopString], Field(fail_fast=True), Field(max_length=16), BeforeValidator(_listed)]
 """A string or a list of at most 16; each costs the engine a comparison per token."""
 
 
 class Wire(BaseModel):
-    """A part of a body. Errors never quote the input: they may be logged, and prompts must not be."""
+    """A part of a body. Errors never quote the input: they may be logged, and prompts must not be.
+
+    A list in one has fail_fast: an 8 MB body of wrong items took 25 s and 3 GB to collect all their errors.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -94,7 +97,8 @@ def read(model: type[M], body: bytes) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = path(first["loc"])
-        raise InvalidRequest(f"{where}: {first['msg']}", where) from error
+        words = "Input should be an object" if first["type"] == "model_type" else first["msg"]
+        raise InvalidRequest(f"{where}: {words}", where) from error
 
 
 def path(loc: tuple[int | str, ...]) -> str:

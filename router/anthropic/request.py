@@ -28,7 +28,7 @@ class CountBody(Wire):
     """The body of /v1/messages/count_tokens: a Messages body of which only the prompt matters."""
 
     model: str | None = None
-    messages: Annotated[list[Turn], Field(min_length=1)]
+    messages: Annotated[list[Turn], Field(fail_fast=True), Field(min_length=1)]
     system: object = None
     metadata: object = None
 

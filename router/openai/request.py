@@ -57,7 +57,7 @@ class ChatBody(SamplingFields):
     """The body of /v1/chat/completions."""
 
     model: str | None = None
-    messages: Annotated[list[Turn], Field(min_length=1)]
+    messages: Annotated[list[Turn], Field(fail_fast=True), Field(min_length=1)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     stop: Stops | None = None

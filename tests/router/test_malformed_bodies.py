@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from replicas.errors import InvalidRequest
 from router.anthropic import parse_count
@@ -113,6 +114,21 @@ def test_a_wrong_message_is_refused_with_the_path_to_it(dialect: Dialect, messag
     error = refused(dialect, body(messages=messages))
     assert error.param == param
     assert error.message.startswith(f"{param}: ")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field"),
+    [(anthropic(), "messages"), (anthropic(), "stop_sequences"), (openai(), "messages"), (openai(), "stop")],
+)
+def test_only_the_first_of_many_wrong_items_is_collected(dialect: Dialect, field: str) -> None:
+    cause = refused(dialect, body(**{field: [7] * 10})).__cause__
+    assert isinstance(cause, ValidationError)
+    assert cause.error_count() == 1
+
+
+@both
+def test_an_object_is_asked_for_in_plain_words(dialect: Dialect) -> None:
+    assert refused(dialect, body(messages=[7])).message == "messages[0]: Input should be an object"
 
 
 @both
