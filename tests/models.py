@@ -42,7 +42,7 @@ class Tiny:
     context_tokens: int = 512
     is_tied: bool = False
     metadata: Mapping[str, str | int | float | bool | list[str] | list[int] | list[float]] = field(default_factory=dict)
-    tensors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    tensors: Mapping[str, NDArray[np.float32] | NDArray[np.float16]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
 
 
@@ -61,6 +61,7 @@ def tiny_gguf(path: Path, tiny: Tiny = TINY) -> Path:
     """Write a tiny model's GGUF file to `path`."""
     writer = GGUFWriter(path, "llama")
     tokens, merges = vocabulary()
+    writer.kv_data[0].clear()  # the architecture, which it adds unasked
     for key, value in {**_metadata(tiny, tokens, merges), **tiny.metadata}.items():
         if key not in tiny.without:
             _add(writer, key, value)
@@ -68,7 +69,8 @@ def tiny_gguf(path: Path, tiny: Tiny = TINY) -> Path:
         if name not in tiny.without:
             is_matrix = values.ndim == 2
             kind = tiny.output_kind if name == "output.weight" and tiny.output_kind else tiny.kind
-            quantized, raw_type = _quantize(values, kind if is_matrix else "F32")
+            vector_kind = "F16" if values.dtype == np.float16 else "F32"
+            quantized, raw_type = _quantize(values, kind if is_matrix else vector_kind)
             writer.add_tensor(name, quantized, raw_dtype=raw_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -148,10 +150,10 @@ def _tensors(tiny: Tiny, tokens: int) -> dict[str, NDArray[np.float32]]:
 
 
 def _quantize(
-    values: NDArray[np.float32], kind: str
+    values: NDArray[np.float32] | NDArray[np.float16], kind: str
 ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], GGMLQuantizationType]:
     if kind == "Q6_K":
-        return q6_k(values), GGMLQuantizationType.Q6_K
+        return q6_k(values.astype(np.float32)), GGMLQuantizationType.Q6_K
     raw_type = GGMLQuantizationType[kind]
     return quantize(values, raw_type), raw_type
 
@@ -183,5 +185,4 @@ def _add(writer: GGUFWriter, key: str, value: str | int | float | bool | list[st
         float: GGUFValueType.FLOAT32,
         int: GGUFValueType.UINT32,
     }
-    if key != "general.architecture" or value != "llama":  # the writer has added that itself
-        writer.add_key_value(key, value, kinds[type(value)])
+    writer.add_key_value(key, value, kinds[type(value)])

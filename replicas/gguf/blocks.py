@@ -54,7 +54,8 @@ def quantize_8_bits(values: Floats) -> tuple[Bytes, Floats]:
     steps = blocks / np.where(scales == 0, 1, scales)[..., None]
     np.rint(steps, out=steps)
     steps += 128
-    return steps.astype(np.uint8).reshape(len(values), -1), scales
+    with np.errstate(invalid="ignore"):  # values that are no numbers show in the scales, which the caller checks
+        return steps.astype(np.uint8).reshape(len(values), -1), scales
 
 
 def _scale(blocks: Bytes, at: int) -> Floats:

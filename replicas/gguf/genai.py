@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from replicas.gguf.header import Header
 from replicas.gguf.llama import Llama
-from replicas.gguf.tokenizer import CONTROL, adds_bos, token_types
+from replicas.gguf.tokenizer import CONTROL, adds_bos, token_id, token_types
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -29,8 +29,8 @@ def end_tokens(header: Header) -> list[int]:
     """Ids that end an answer, the file's own first."""
     data = header.metadata
     tokens, types = data.texts("tokenizer.ggml.tokens"), token_types(header)
-    ids = [data.integer("tokenizer.ggml.eos_token_id")]
-    ids += [data.integer(key) for key in ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id") if key in data]
+    ids = [token_id(header, "eos")]
+    ids += [token_id(header, name) for name in ("eot", "eom") if f"tokenizer.ggml.{name}_token_id" in data]
     ids += [index for index, token in enumerate(tokens) if types[index] == CONTROL and token in ENDS]
     return list(dict.fromkeys(ids))
 
@@ -38,7 +38,7 @@ def end_tokens(header: Header) -> list[int]:
 def genai_config(header: Header, llama: Llama, filename: str) -> Json:
     """The content of genai_config.json."""
     ends: list[Json] = [*end_tokens(header)]
-    bos = header.metadata.integer("tokenizer.ggml.bos_token_id", end_tokens(header)[0])
+    bos = token_id(header, "bos", end_tokens(header)[0])
     return {
         "model": {
             "type": "llama",
@@ -46,7 +46,7 @@ def genai_config(header: Header, llama: Llama, filename: str) -> Json:
             "vocab_size": llama.vocabulary,
             "bos_token_id": bos,
             "eos_token_id": ends,
-            "pad_token_id": header.metadata.integer("tokenizer.ggml.padding_token_id", end_tokens(header)[0]),
+            "pad_token_id": token_id(header, "padding", end_tokens(header)[0]),
             "decoder": _decoder(llama, filename),
         },
         "search": {
@@ -100,7 +100,7 @@ def tokenizer_config(header: Header, llama: Llama) -> dict[str, Json]:
     }
     for key, name in (("bos_token", "bos"), ("unk_token", "unknown"), ("pad_token", "padding")):
         if f"tokenizer.ggml.{name}_token_id" in data:
-            config[key] = tokens[data.integer(f"tokenizer.ggml.{name}_token_id")]
+            config[key] = tokens[token_id(header, name)]
     if "tokenizer.chat_template" in data:
         config["chat_template"] = data.text("tokenizer.chat_template")
     return config

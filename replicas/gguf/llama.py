@@ -4,6 +4,7 @@ Everything is checked here, before a byte is written. A tensor that a plain llam
 leaving it out would give a model that loads and answers nonsense.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from replicas.gguf.header import Header, Tensor
 
 ARCHITECTURE = "llama"
 PROJECTIONS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+MAX_SIZE = 1 << 20  # the longest contexts of llama models have this many tokens; everything else is smaller
 NORMS = ("attn_norm", "ffn_norm")
 IGNORED = ("rope_freqs.weight", "attn_rot_embd.weight")  # the first is read apart, the second is a relic
 
@@ -98,7 +100,7 @@ def _rope_scale(header: Header) -> float:
 
 def _check_sizes(header: Header, model: Llama) -> None:
     sizes = (model.layers, model.hidden, model.heads, model.kv_heads, model.ffn, model.vocabulary, model.context_tokens)
-    if min(sizes) < 1 or max(sizes) > 1 << 24 or model.heads % model.kv_heads:
+    if min(sizes) < 1 or max(sizes) > MAX_SIZE or model.heads % model.kv_heads:
         _refuse(header, f"its sizes cannot be those of a llama model ({model})")
     if header.metadata.integer("llama.attention.value_length", model.head_size) != model.head_size:
         _refuse(header, "its keys and values differ in size, which the attention kernel cannot do")
@@ -108,7 +110,7 @@ def _check_sizes(header: Header, model: Llama) -> None:
             f"its heads have {model.head_size} values of which {model.rope_size} are rotated; "
             "the attention kernel needs multiples of 8 and 16",
         )
-    if min(model.rope_base, model.rope_scale, model.norm_epsilon) <= 0:
+    if not all(0 < number < math.inf for number in (model.rope_base, model.rope_scale, model.norm_epsilon)):
         _refuse(header, "its rotary base, rotary scale and norm epsilon must be above 0")
 
 

@@ -32,7 +32,7 @@ def read_tokenizer(header: Header) -> Tokenizer:
         raise ModelImportError(str(header.path), f"its tokenizer is {kind!r}; 'gpt2' and 'llama' can be imported")
     _add_tokens(header, tokenizer)
     if adds_bos(header):
-        bos = header.metadata.integer("tokenizer.ggml.bos_token_id")
+        bos = token_id(header, "bos")
         text = header.metadata.texts("tokenizer.ggml.tokens")[bos]
         start = processors.TemplateProcessing(
             single=[text, "$A"], pair=[text, "$A", "$B:1"], special_tokens=[(text, bos)]
@@ -46,6 +46,15 @@ def adds_bos(header: Header) -> bool:
     data = header.metadata
     is_llama = data.text("tokenizer.ggml.model") == "llama"
     return data.flag("tokenizer.ggml.add_bos_token", is_llama or data.text("tokenizer.ggml.pre", "") in LLAMA_3_NAMES)
+
+
+def token_id(header: Header, name: str, default: int | None = None) -> int:
+    """The token that the file names as its `name` (bos, eos, unknown, padding, ...)."""
+    key, tokens = f"tokenizer.ggml.{name}_token_id", len(header.metadata.texts("tokenizer.ggml.tokens"))
+    token = header.metadata.integer(key, default)
+    if not 0 <= token < tokens:
+        raise ModelImportError(str(header.path), f"its metadata {key!r} is {token}, but it has {tokens} tokens")
+    return token
 
 
 def token_types(header: Header) -> list[int]:
@@ -120,7 +129,7 @@ def _sentencepiece(header: Header) -> Tokenizer:
         raise ModelImportError(
             str(header.path), f"it has {len(vocabulary)} tokens but {len(scores)} scores: it is damaged"
         )
-    unknown = data.texts("tokenizer.ggml.tokens")[data.integer("tokenizer.ggml.unknown_token_id", 0)]
+    unknown = data.texts("tokenizer.ggml.tokens")[token_id(header, "unknown", 0)]
     tokenizer = Tokenizer(
         models.BPE(
             vocabulary,
