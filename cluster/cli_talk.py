@@ -1,0 +1,112 @@
+"""`shoal run` and `shoal chat`: talk to a running instance, through the Anthropic SDK, as any client would."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from anthropic import Anthropic, APIConnectionError, APIStatusError
+from anthropic.types import MessageParam
+
+from cluster.console import err, out, print_json
+from cluster.options import JsonOption
+from cluster.settings import Settings
+from replicas.errors import ShoalError, Unavailable
+
+TIMEOUT_S = 600.0
+
+PortOption = Annotated[int, typer.Option("--port", help="Port of the instance.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Which model answers.")]
+SystemOption = Annotated[str | None, typer.Option("--system", help="System prompt.")]
+MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1)]
+TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, max=2.0)]
+
+DEFAULT_PORT: int = Settings().http.port
+
+
+class Refused(ShoalError):
+    """The service answered with an error of its own; its words are for the user."""
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Turn the SDK's errors into ours."""
+    try:
+        yield
+    except APIConnectionError as error:
+        raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
+    except APIStatusError as error:
+        raise Refused(error.message) from error
+
+
+def _client(port: int) -> tuple[Anthropic, str]:
+    url = f"http://127.0.0.1:{port}"
+    return Anthropic(base_url=url, api_key="local", max_retries=0, timeout=TIMEOUT_S), url
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    port: PortOption = DEFAULT_PORT,
+    model: ModelOption = None,
+    max_tokens: MaxTokensOption = 256,
+    temperature: TemperatureOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask one question; the answer streams to stdout."""
+    client, url = _client(port)
+    turn: MessageParam = {"role": "user", "content": prompt}
+    with (
+        _told(url),
+        client.messages.stream(
+            model=model or "", max_tokens=max_tokens, messages=[turn], temperature=temperature
+        ) as stream,
+    ):
+        for text in stream.text_stream:
+            if not as_json:
+                out.print(text, end="", markup=False, highlight=False)
+        message = stream.get_final_message()
+    if as_json:
+        print_json(message.model_dump(mode="json"))
+    else:
+        out.print()
+
+
+def chat(
+    port: PortOption = DEFAULT_PORT,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    max_tokens: MaxTokensOption = 512,
+    temperature: TemperatureOption = 0.0,
+) -> None:
+    """Talk; an empty line, Ctrl-D or Ctrl-C at the prompt ends it, Ctrl-C during an answer only stops the answer."""
+    client, url = _client(port)
+    turns: list[MessageParam] = []
+    while said := _ask():
+        turns.append({"role": "user", "content": said})
+        answer = ""
+        try:
+            with (
+                _told(url),
+                client.messages.stream(
+                    model=model or "",
+                    max_tokens=max_tokens,
+                    messages=turns,
+                    temperature=temperature,
+                    system=system or "",
+                ) as stream,
+            ):
+                for text in stream.text_stream:
+                    answer += text
+                    out.print(text, end="", markup=False, highlight=False)
+        except KeyboardInterrupt:
+            err.print(" (stopped)", end="")
+        out.print()
+        turns.append({"role": "assistant", "content": answer or "(stopped)"})
+
+
+def _ask() -> str:
+    try:
+        return out.input("[bold cyan]you>[/] ").strip()
+    except (EOFError, KeyboardInterrupt):
+        out.print()
+        return ""

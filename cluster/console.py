@@ -1,0 +1,14 @@
+"""Where commands print: results on stdout, progress and errors on stderr."""
+
+import json
+import sys
+
+from rich.console import Console
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def print_json(tree: object) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(tree, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,124 @@
+"""Running instances of this machine: one folder per port under HOME/run, with a record and a log.
+
+The record names the process of `shoal up` by pid and start time, so that a stale record never ends a stranger.
+"""
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from replicas.errors import Unavailable
+
+STOP_WAIT_S = 40.0
+KILL_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A running `shoal up`."""
+
+    host: str
+    port: int
+    pid: int
+    started_s: float
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"  # noqa: S104
+
+    def process(self) -> psutil.Process | None:
+        """Its process, if it still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            is_same = abs(process.create_time() - self.started_s) < 2.0
+            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def folder(home: Path, port: int) -> Path:
+    """Where the instance on `port` keeps its record, log and journal."""
+    return home / "run" / str(port)
+
+
+def record(home: Path, host: str, port: int) -> Instance:
+    """Write down that this process is the instance on `port`."""
+    process = psutil.Process()
+    instance = Instance(host, port, process.pid, process.create_time())
+    place = folder(home, port)
+    place.mkdir(parents=True, exist_ok=True)
+    draft = place / "instance.json.part"
+    draft.write_text(json.dumps(asdict(instance)))
+    draft.replace(place / "instance.json")
+    return instance
+
+
+def forget(home: Path, port: int) -> None:
+    """Remove the record of the instance on `port`."""
+    (folder(home, port) / "instance.json").unlink(missing_ok=True)
+
+
+def find(home: Path, port: int) -> Instance | None:
+    """The running instance on `port`; a stale record is removed."""
+    path = folder(home, port) / "instance.json"
+    try:
+        instance = Instance(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    if instance.process() is None:
+        path.unlink(missing_ok=True)
+        return None
+    return instance
+
+
+def running(home: Path) -> list[Instance]:
+    """Every running instance, by port."""
+    ports = sorted(int(p.name) for p in (home / "run").glob("*") if p.name.isdigit())
+    return [instance for port in ports if (instance := find(home, port)) is not None]
+
+
+def stop(home: Path, instance: Instance) -> bool:
+    """End `instance` and everything it started. True if it ended by itself when asked, False if it had to be killed."""
+    process = instance.process()
+    if process is None:
+        return True
+    family = process.children(recursive=True)
+    process.terminate()
+    _, alive = psutil.wait_procs([process], timeout=STOP_WAIT_S)
+    stragglers = [*alive, *(child for child in family if child.is_running())]
+    _, stragglers = psutil.wait_procs(stragglers, timeout=KILL_WAIT_S if not alive else 0.0)
+    for straggler in stragglers:
+        try:
+            straggler.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(stragglers, timeout=KILL_WAIT_S)
+    forget(home, instance.port)
+    return not alive
+
+
+def require_free_port(home: Path, host: str, port: int) -> None:
+    """Raises Unavailable if somebody else listens on `port`, saying who if we know."""
+    instance = find(home, port)
+    if instance is not None:
+        raise Unavailable(
+            f"port {port}", f"a Shoal instance (process {instance.pid}) has it: `shoal down --port {port}` ends it"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(f"{host}:{port}", f"{error.strerror}; choose another with --port") from error
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

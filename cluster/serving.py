@@ -1,0 +1,99 @@
+"""`shoal up` in the foreground: starts Ray and the Serve application, waits for a signal, ends both.
+
+Imported only after the environment is set (see `environment.serve_environment`): Ray reads it at import.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+
+from cluster.planning import plan_of
+from cluster.settings import RaySettings, Settings
+from cluster.swarm.routes import swarm_routes
+from deployments.application import application
+from deployments.plan import APP_NAME
+from replicas.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+START_WAIT_S = 300.0
+POLL_S = 0.25
+NAMESPACE = "shoal"
+FAILED = {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY}
+
+
+def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_ready: Callable[[], None]) -> None:
+    """Run the service until SIGINT or SIGTERM, then end it.
+
+    Raises SettingsError, or Unavailable with the cause if it cannot start within START_WAIT_S.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    plan = plan_of(settings, home, has_gpu=has_gpu)
+    try:
+        _start_ray(settings.ray, settings.http.host, has_gpu=has_gpu)
+        serve.start(
+            proxy_location=ProxyLocation.HeadOnly,
+            http_options=HTTPOptions(host=settings.http.host, port=internal_port),
+            logging_config=LoggingConfig(enable_access_log=False),
+        )
+        target = serve.RunTarget(application(plan, swarm_routes), name=APP_NAME)
+        serve.run_many([target], wait_for_applications_running=False)
+        if _wait_until_running(stopping):
+            on_ready()
+            stopping.wait()
+    finally:
+        _stop()
+
+
+def _start_ray(settings: RaySettings, host: str, *, has_gpu: bool) -> None:
+    """Join the cluster at `address`, or start one of our own that listens where the service does."""
+    if settings.address is not None:
+        ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
+        return
+    ray.init(
+        address="local",
+        namespace=NAMESPACE,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=settings.object_store_bytes,
+        resources={"shoal_cpu": 1.0, **({"shoal_gpu": 1.0} if has_gpu else {})},
+        _node_ip_address=host if host != "0.0.0.0" else "127.0.0.1",  # noqa: S104
+    )
+
+
+def _wait_until_running(stopping: threading.Event) -> bool:
+    """True when every deployment runs, False if asked to stop before. Raises Unavailable with Serve's own words."""
+    waited_s = 0.0
+    while not stopping.wait(POLL_S):
+        status = serve.status().applications.get(APP_NAME)
+        if status is not None and status.status is ApplicationStatus.RUNNING:
+            return True
+        if status is not None and status.status in FAILED:
+            causes = [d.message for d in status.deployments.values() if d.message]
+            raise Unavailable("the service", "\n".join(causes) or status.message)
+        waited_s += POLL_S
+        if waited_s > START_WAIT_S:
+            raise Unavailable("the service", f"it did not start within {START_WAIT_S:g} s")
+    return False
+
+
+def _stop() -> None:
+    """End the application, then Ray. A failure here must not hide the error that led here."""
+    try:
+        if ray.is_initialized():
+            serve.shutdown()
+    except Exception:
+        logger.exception("Serve did not shut down cleanly")
+    ray.shutdown()

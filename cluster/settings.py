@@ -1,0 +1,145 @@
+"""The settings: one frozen tree, read once from `shoal.yaml`, printed by `shoal config show`.
+
+An unknown key is an error that names the nearest known one. Defaults are measured or said to be a choice.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from replicas.bundled import BUNDLED_NAME
+from replicas.errors import SettingsError
+
+DEFAULT_FILE = Path("shoal.yaml")
+
+
+class Section(BaseModel):
+    """A part of the tree."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(Section):
+    """The edge. `body_limit_bytes`: an Agent SDK request is about 43 kB (facts), documents are larger."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65534)
+    body_limit_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    request_deadline_s: float = Field(600.0, gt=0)
+    ping_interval_s: float = Field(10.0, gt=0)
+
+
+class EngineSettings(Section):
+    """One engine. `threads`, `prefill_chunk_tokens` null: the engine's own choice; `provider` set: no fallback."""
+
+    kind: Literal["slot", "echo"] = "slot"
+    slots: int = Field(16, ge=1, le=1024)
+    context_tokens: int | None = Field(None, ge=16)
+    threads: int | None = Field(None, ge=1)
+    prefill_chunk_tokens: int | None = Field(None, ge=2)
+    queue_limit: int = Field(64, ge=0)
+    provider: str | None = None
+    echo_delay_s: float = Field(0.0, ge=0)
+
+
+class ReplicaSettings(Section):
+    """How many replicas; Serve scales between the two on generations under way."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> "ReplicaSettings":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class ModelSettings(Section):
+    """One pool: a model of the store (or the echo engine), on one kind of node."""
+
+    name: str
+    display_name: str = ""
+    aliases: tuple[str, ...] = ()
+    node: Literal["auto", "cpu", "gpu"] = "auto"
+    cpus_per_replica: float = Field(1.0, gt=0)
+    replicas: ReplicaSettings = ReplicaSettings()
+    engine: EngineSettings = EngineSettings()
+
+
+class RaySettings(Section):
+    """The cluster under the service. `address` null: start one of our own on this machine."""
+
+    address: str | None = None
+    object_store_bytes: int = Field(128 * 1024 * 1024, ge=80 * 1024 * 1024)
+
+
+class Settings(Section):
+    """Everything. `default_model` null: the first of `models`."""
+
+    http: HttpSettings = HttpSettings()
+    models: tuple[ModelSettings, ...] = (ModelSettings(name=BUNDLED_NAME),)
+    default_model: str | None = None
+    ray: RaySettings = RaySettings()
+
+    @model_validator(mode="after")
+    def _models_are_distinct(self) -> "Settings":
+        names = [name for model in self.models for name in (model.name, *model.aliases)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not names:
+            raise ValueError("models is empty: name at least one")
+        if twice:
+            raise ValueError(f"two models answer to {twice[0]!r}")
+        if self.default_model is not None and self.default_model not in names:
+            raise ValueError(f"default_model {self.default_model!r} is none of {', '.join(names)}")
+        return self
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read `path`; without one, ./shoal.yaml if it is there, else the defaults. Raises SettingsError."""
+    if path is None and not DEFAULT_FILE.exists():
+        return Settings()
+    source = path or DEFAULT_FILE
+    try:
+        tree = yaml.safe_load(source.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {source}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{source} is not YAML: {error}") from error
+    try:
+        return Settings.model_validate({} if tree is None else tree)
+    except ValidationError as error:
+        raise SettingsError(_words(str(source), error)) from error
+
+
+def _words(source: str, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{source}: unknown key {path!r}{_nearest(problem['loc'])}")
+        else:
+            lines.append(f"{source}: {path or 'settings'}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    known = sorted(_section(location[:-1]).model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section that a path of keys and list indexes leads to."""
+    sections: dict[str, type[BaseModel]] = {
+        "http": HttpSettings,
+        "models": ModelSettings,
+        "engine": EngineSettings,
+        "replicas": ReplicaSettings,
+        "ray": RaySettings,
+    }
+    names = [part for part in location if isinstance(part, str)]
+    return sections.get(names[-1], Settings) if names else Settings

@@ -1,0 +1,91 @@
+"""`shoal up`, `down`: an instance in the foreground, or detached with the cause of a failed start told."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from cluster import instance
+from cluster.environment import apply, serve_environment
+from cluster.settings import Settings
+from replicas.errors import Unavailable
+
+READY_WAIT_S = 300.0
+POLL_S = 0.2
+LOG_TAIL_LINES = 25
+
+
+def run_foreground(settings: Settings, home: Path, on_ready: Callable[[instance.Instance], None]) -> None:
+    """Serve until a signal comes. Raises SettingsError or Unavailable."""
+    host, port = settings.http.host, settings.http.port
+    instance.require_free_port(home, host, port)
+    internal_port = instance.free_port()
+    apply(serve_environment(port, internal_port))
+    me = instance.record(home, host, port)
+    try:
+        from cluster.serving import serve_until_stopped  # late: Ray reads the environment at import
+
+        serve_until_stopped(settings, home, internal_port, lambda: on_ready(me))
+    finally:
+        instance.forget(home, port)
+
+
+def run_detached(arguments: list[str], home: Path, host: str, port: int) -> instance.Instance:
+    """Start `shoal up ARGUMENTS` in its own session; returns when /ready is 200.
+
+    Raises Unavailable with the end of the log if it dies or is not ready in time (then it is ended).
+    """
+    instance.require_free_port(home, host, port)
+    place = instance.folder(home, port)
+    place.mkdir(parents=True, exist_ok=True)
+    log = place / "up.log"
+    with log.open("wb") as sink:
+        child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "cluster.cli", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_ready(child, home, port)
+    except BaseException:
+        started = instance.find(home, port)
+        if started is not None:
+            instance.stop(home, started)
+        child.kill()
+        child.wait()
+        raise
+    found = instance.find(home, port)
+    if found is None:
+        raise Unavailable("the service", _tail(log))
+    return found
+
+
+def _wait_ready(child: "subprocess.Popen[bytes]", home: Path, port: int) -> None:
+    log = instance.folder(home, port) / "up.log"
+    give_up_s = time.monotonic() + READY_WAIT_S
+    while time.monotonic() < give_up_s:
+        if child.poll() is not None:
+            raise Unavailable("the service", f"`shoal up` ended with status {child.returncode}:\n{_tail(log)}")
+        found = instance.find(home, port)
+        if found is not None and is_ready(found.url):
+            return
+        time.sleep(POLL_S)
+    raise Unavailable("the service", f"not ready after {READY_WAIT_S:g} s:\n{_tail(log)}")
+
+
+def is_ready(url: str) -> bool:
+    """Whether the instance at `url` says that every model answers."""
+    try:
+        return httpx.get(f"{url}/ready", timeout=5.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    return "\n".join([*lines[-LOG_TAIL_LINES:], f"(log: {log})"])

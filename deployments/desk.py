@@ -1,0 +1,124 @@
+"""Answers requests: reads the body within its bound, parses, counts, admits, and words the answer whole or as events.
+
+The stream's head goes out when a replica has admitted the request, so a refusal still has its own status; after that
+an error is the dialect's own error event. While nothing comes from the model, pings do.
+"""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.answering import Answerer, Prepared
+from deployments.event_stream import EventStream, unless_disconnected
+from deployments.ingress_metrics import IngressMetrics
+from replicas.engine import Chunk, Final, Finish, Usage
+from replicas.errors import BodyTooLarge, EngineFailed, ShoalError
+from router.admission import Admission
+from router.anthropic import AnthropicDialect, count_body, parse_count
+from router.call import Answer, Dialect, Reply
+from router.openai import OpenAIDialect
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+
+
+class Desk:
+    """Turns requests into answers. One per ingress."""
+
+    def __init__(self, answerer: Answerer, metrics: IngressMetrics) -> None:
+        self._answerer = answerer
+        self._limit_bytes = answerer.plan.http.body_limit_bytes
+        self._admissions = {p.model: Admission(p.model, p.request_limit) for p in answerer.plan.pools}
+        self.metrics = metrics
+        self.anthropic: Dialect = AnthropicDialect(answerer.plan.default_model)
+        self.openai: Dialect = OpenAIDialect(answerer.plan.default_model)
+
+    async def respond(self, request: Request, dialect: Dialect) -> Response:
+        """Answer a request for a completion."""
+        body = await read_body(request, self._limit_bytes)
+        exchange = dialect.parse(body, request.headers)
+        prepared = self._answerer.prepare(exchange.call)
+        headers = {"x-shoal-model": prepared.pool.model, "x-shoal-pool": prepared.pool.deployment}
+        if exchange.call.is_stream:
+            events = self._events(exchange.reply, prepared)
+            head = await unless_disconnected(request, anext(events))
+            return EventStream(_with_head(head, events), headers)
+        answer = await unless_disconnected(request, self._whole(prepared))
+        return Response(exchange.reply.whole(answer), headers=headers, media_type=JSON)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """POST /v1/messages/count_tokens: the exact count, chat template included."""
+        call = parse_count(await read_body(request, self._limit_bytes), request.headers)
+        return Response(count_body(self._answerer.count(call)), media_type=JSON)
+
+    async def list_models(self, request: Request) -> Response:
+        """GET /v1/models."""
+        return Response(self._answerer.catalog.list_body(), media_type=JSON)
+
+    async def show_model(self, request: Request) -> Response:
+        """GET /v1/models/{id}."""
+        return Response(self._answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
+
+    async def _events(self, reply: Reply, prepared: Prepared) -> AsyncGenerator[bytes, None]:
+        with self._admissions[prepared.pool.model].admitted(), self.metrics.in_flight.track_inprogress():
+            has_begun = False
+            try:
+                async with aclosing(self._answerer.run(prepared)) as stream:
+                    async for chunks in stream:
+                        news = reply.feed(chunks) if chunks else reply.ping if has_begun else b""
+                        yield news if has_begun else reply.begin(prepared.prompt_tokens) + news
+                        has_begun = True
+            except ShoalError as error:
+                if not has_begun:
+                    raise
+                yield reply.feed([_failure(prepared, error)])
+
+    async def _whole(self, prepared: Prepared) -> Answer:
+        with self._admissions[prepared.pool.model].admitted(), self.metrics.in_flight.track_inprogress():
+            texts: list[str] = []
+            async with aclosing(self._answerer.run(prepared)) as stream:
+                async for chunks in stream:
+                    texts.extend(chunk.text for chunk in chunks)
+                    if chunks and chunks[-1].final is not None:
+                        return Answer("".join(texts), settled(chunks[-1].final))
+        raise EngineFailed("the answer ended without its last chunk")
+
+
+def settled(final: Final) -> Final:
+    """`final` if the generation ended by itself. Raises what it failed with otherwise."""
+    if final.error is not None:
+        raise final.error
+    if final.finish is Finish.CANCELLED:
+        raise EngineFailed("the replica shut down before the answer was done")
+    return final
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as it is known to be over `limit_bytes`."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for part in request.stream():
+        size_bytes += len(part)
+        if size_bytes > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _with_head(head: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        yield head
+        async for event in events:
+            yield event
+
+
+def _failure(prepared: Prepared, error: ShoalError) -> Chunk:
+    usage = Usage(prompt=prepared.prompt_tokens, generated=0)
+    return Chunk(prepared.generation.id, "", 0, Final(Finish.ERROR, usage, error=error))

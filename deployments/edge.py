@@ -1,0 +1,84 @@
+"""The HTTP edge as a Starlette application: which path is answered by whom. Plain ASGI, tested without Ray."""
+
+import uuid
+from collections.abc import Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.desk import Desk
+from deployments.error_responses import CLIENT_CLOSED_REQUEST, ErrorResponses
+from deployments.operations import Operations
+
+
+def build_app(desk: Desk, operations: Operations, extra_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The whole HTTP surface. `extra_routes` come from above (swarm jobs): this layer knows nothing of them."""
+    app = Starlette(
+        routes=[*_answer_routes(desk), *_operation_routes(operations), *extra_routes],
+        exception_handlers=ErrorResponses(desk.anthropic, desk.openai).handlers(),
+    )
+    return RequestEnvelope(app, desk.metrics.observe_request)
+
+
+def _answer_routes(desk: Desk) -> list[Route]:
+    async def messages(request: Request) -> Response:
+        return await desk.respond(request, desk.anthropic)
+
+    async def chat_completions(request: Request) -> Response:
+        return await desk.respond(request, desk.openai)
+
+    return [
+        Route("/v1/messages", messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", desk.count_tokens, methods=["POST"]),
+        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/models", desk.list_models, methods=["GET"]),
+        Route("/v1/models/{model_id:path}", desk.show_model, methods=["GET"]),
+    ]
+
+
+def _operation_routes(operations: Operations) -> list[Route]:
+    async def hello(_: Request) -> Response:
+        return Response()
+
+    return [
+        Route("/", hello, methods=["GET", "HEAD"]),
+        Route("/api/hello", hello, methods=["GET", "HEAD"]),
+        Route("/health", operations.health, methods=["GET"]),
+        Route("/ready", operations.ready, methods=["GET"]),
+        Route("/metrics", operations.metrics, methods=["GET"]),
+        Route("/status", operations.status, methods=["GET"]),
+    ]
+
+
+class RequestEnvelope:
+    """Gives every request an id, returns it in `request-id`, and reports status and route when it is done."""
+
+    def __init__(self, app: ASGIApp, observe: Callable[[str, str, int], None]) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{uuid.uuid4().hex[:24]}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = CLIENT_CLOSED_REQUEST
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            route = scope.get("route")
+            path = route.path if isinstance(route, Route) else "other"
+            self._observe(scope["method"], path, status)

@@ -1,0 +1,48 @@
+"""Builds the engine that a plan names, and the tokenizer that goes with it."""
+
+from dataclasses import replace
+
+from deployments.plan import EnginePlan, PoolPlan
+from replicas.chat import ChatTokenizer, Tokenizer
+from replicas.echo import EchoEngine, EchoTokenizer
+from replicas.engine import Engine, Generation, Message, Sampling
+from replicas.export import Export
+from replicas.slot import SlotConfig, SlotEngine
+
+WARM_UP_DEADLINE_S = 120.0
+
+
+def build_engine(plan: PoolPlan) -> Engine:
+    """Load the model. Raises ShoalError if it cannot run here."""
+    if plan.engine.kind == "echo":
+        return EchoEngine(
+            model=plan.model,
+            slots=plan.engine.slots,
+            queue_limit=plan.engine.queue_limit,
+            context_tokens=plan.context_tokens,
+            delay_s=plan.engine.echo_delay_s,
+        )
+    return SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens))
+
+
+def slot_config(engine: EnginePlan, context_tokens: int) -> SlotConfig:
+    """The engine's own settings; what the plan leaves open the engine chooses."""
+    config = SlotConfig(
+        slots=engine.slots, max_len=context_tokens, queue_limit=engine.queue_limit, provider=engine.provider
+    )
+    if engine.threads is not None:
+        config = replace(config, threads=engine.threads)
+    if engine.prefill_chunk_tokens is not None:
+        config = replace(config, prefill_chunk=engine.prefill_chunk_tokens)
+    return config
+
+
+def build_tokenizer(plan: PoolPlan) -> Tokenizer:
+    """The exact tokenizer of the plan's model; small enough to live in every ingress."""
+    return EchoTokenizer() if plan.engine.kind == "echo" else ChatTokenizer(plan.path)
+
+
+def warm_up_generation() -> Generation:
+    """A prompt of a few tokens: enough to touch prefill and decode once."""
+    prompt = (Message("user", "Hello"),)
+    return Generation("warm-up", prompt, Sampling(max_tokens=2), deadline_s=WARM_UP_DEADLINE_S)

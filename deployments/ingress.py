@@ -1,0 +1,49 @@
+"""`Ingress`: the Serve deployment in front. A shell round `edge.build_app`.
+
+It runs in direct ingress mode: the replica's own HTTP server takes the connections, no proxy process copies tokens.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ray import serve
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from deployments.answering import Answerer
+from deployments.desk import Desk
+from deployments.edge import build_app
+from deployments.ingress_metrics import IngressMetrics
+from deployments.operations import Operations
+from deployments.plan import AppPlan
+
+RoutesFactory = Callable[[AppPlan], Sequence[BaseRoute]]
+"""Makes the routes that a layer above mounts; pickled into the ingress, called on its loop."""
+
+
+class Ingress:
+    """One HTTP front."""
+
+    def __init__(self, plan: AppPlan, extra_routes: RoutesFactory, *pools: object) -> None:
+        """`pools` makes Serve start the pools first; the answerer finds them by name."""
+        self._plan = plan
+        self._extra_routes = extra_routes
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """The application; Serve asks for it after the constructor."""
+        answerer = Answerer(self._plan)
+        answerer.start()
+        metrics = IngressMetrics()
+        return build_app(Desk(answerer, metrics), Operations(answerer, metrics), self._extra_routes(self._plan))
+
+
+def ingress(plan: AppPlan, extra_routes: RoutesFactory, pools: Sequence[serve.Application]) -> serve.Application:
+    """The ingress deployment of `plan` in front of `pools`, bound."""
+    deployment = serve.deployment(serve.ingress()(Ingress)).options(
+        name="Ingress",
+        num_replicas=1,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=10_000,  # the desk admits; this bound only must not be the lower one
+        graceful_shutdown_timeout_s=10,
+        health_check_period_s=5,
+    )
+    return deployment.bind(plan, extra_routes, *pools)

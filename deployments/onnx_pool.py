@@ -1,0 +1,109 @@
+"""`OnnxPool`: one Serve deployment per model and kind of node. A shell round `replica.PoolReplica`.
+
+Replicas are pinned by the resource `shoal_cpu` or `shoal_gpu` that nodes are started with. Every generation is one
+open call (see `replica`), admitted together with its neighbours through `@serve.batch`.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from prometheus_client.metrics_core import Metric
+from ray import serve
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+
+from deployments.engines import build_engine, warm_up_generation
+from deployments.outbox import WireChunk
+from deployments.plan import PoolPlan
+from deployments.replica import Admission, PoolReplica, Ticket, warm_up
+from deployments.replica_metrics import ReplicaMetrics
+from deployments.replica_router import TargetedRouter
+from deployments.replica_watch import Target
+from replicas.engine import EngineStats, Generation
+from replicas.errors import ShoalError
+
+# Token streams and metric reads are calls too: room for this many clients beside the generations.
+CLIENT_CALLS = 64
+PIN_SHARE = 0.001  # of a node's tag, per replica: the tag pins, it does not ration
+
+
+class OnnxPool:
+    """One replica. Methods are called through handles by `pool_client.PoolClient`."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._plan = plan
+        self._id = serve.get_replica_context().replica_id.unique_id
+        engine = build_engine(plan)
+        self._replica = PoolReplica(engine, ReplicaMetrics(engine.stats))
+        self._is_warm = False
+
+    async def check_health(self) -> None:
+        """Serve calls this before it sends traffic and then every few seconds."""
+        if not self._is_warm:
+            await warm_up(self._replica.engine, warm_up_generation())
+            self._is_warm = True
+        self._replica.stats()
+
+    async def generate(self, client_id: str, generation: Generation) -> ShoalError | None:
+        """Returns when the last chunk is on the client's stream; an error is returned, not raised."""
+        return await self._replica.finish(await self.admit(Admission(client_id, generation)))
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.001)
+    async def admit(self, batch: list[Admission]) -> list[Ticket | ShoalError]:
+        """Admit requests that arrived together in one go."""
+        return self._replica.admit(batch)
+
+    async def pump(self, target: Target) -> AsyncIterator[list[WireChunk]]:
+        """The token stream of one client."""
+        async for items in self._replica.pump(target.client_id):
+            yield items
+
+    async def is_ready(self) -> bool:
+        """True: a replica that takes calls has answered a prompt. The first call makes Serve list the replicas."""
+        return self._is_warm
+
+    async def stats(self, target: Target) -> EngineStats:
+        """The engine's state now."""
+        return self._replica.stats()
+
+    async def metrics(self, target: Target) -> list[Metric]:
+        """Every metric of this replica."""
+        return self._replica.metrics.families(self._plan.model, self._id)
+
+
+class Bindable(Protocol):
+    """What `serve.deployment` returns, as far as we use it."""
+
+    def bind(self, plan: PoolPlan) -> serve.Application: ...
+
+
+def deployment_options(plan: PoolPlan) -> dict[str, object]:
+    """The Serve options of a pool: pinning, scaling, bounds. Every default that matters is set here."""
+    actor: dict[str, object] = {
+        "num_cpus": plan.cpus_per_replica,
+        "resources": {f"shoal_{plan.node}": PIN_SHARE},
+    }
+    if plan.node == "gpu":
+        actor["num_gpus"] = 1
+    return {
+        "name": plan.deployment,
+        "ray_actor_options": actor,
+        "max_ongoing_requests": plan.engine.slots + plan.engine.queue_limit + CLIENT_CALLS,
+        "max_queued_requests": -1,
+        "request_router_config": RequestRouterConfig(request_router_class=TargetedRouter),
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=plan.min_replicas,
+            max_replicas=plan.max_replicas,
+            # A replica is full when every slot decodes; one call more per client is its token stream.
+            target_ongoing_requests=plan.engine.slots + 1,
+            upscale_delay_s=10,
+            downscale_delay_s=120,
+        ),
+        "graceful_shutdown_timeout_s": 10,
+        "health_check_period_s": 5,
+        "health_check_timeout_s": 60,
+    }
+
+
+def onnx_pool(plan: PoolPlan) -> serve.Application:
+    """The deployment of `plan`, bound."""
+    return serve.deployment(OnnxPool).options(**deployment_options(plan)).bind(plan)

@@ -1,0 +1,45 @@
+"""Where a replica's chunks wait for the client they belong to.
+
+The engine's thread puts chunks in; the client's token stream takes out everything that has gathered since it last
+looked, so one item crosses the wire per engine step however many requests are under way. An outbox is bounded by what
+its requests may generate; one that nobody has drained for `IDLE_S` is dropped with its requests.
+"""
+
+import asyncio
+import threading
+from collections import deque
+
+from replicas.engine import Chunk, Final
+
+WireChunk = tuple[str, str, int, Final | None]
+"""A chunk as it crosses the wire: id, text, tokens, final. Plain tuples pickle in a third of a dataclass's time."""
+
+
+class Outbox:
+    """Chunks for one client. `put` may be called from any thread, `take` from the loop it was made on."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[WireChunk] = deque()
+        self._ready = asyncio.Event()
+        self._is_signalled = False
+        self._lock = threading.Lock()
+
+    def put(self, chunk: Chunk) -> None:
+        """Add a chunk; wakes the reader once per batch, not per chunk."""
+        with self._lock:
+            self._items.append((chunk.id, chunk.text, chunk.tokens, chunk.final))
+            should_wake = not self._is_signalled
+            self._is_signalled = True
+        if should_wake and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def take(self) -> list[WireChunk]:
+        """Wait until there is something, and take all of it."""
+        await self._ready.wait()
+        with self._lock:
+            self._ready.clear()
+            self._is_signalled = False
+            taken = list(self._items)
+            self._items.clear()
+        return taken

@@ -1,0 +1,77 @@
+"""What to deploy, as plain frozen data: the settings tree turned into the smallest pieces each process needs.
+
+A plan is pickled into every deployment; it holds no secrets, only names and numbers.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+APP_NAME = "shoal"
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """How a replica builds its engine. None leaves the choice to the engine."""
+
+    kind: Literal["slot", "echo"] = "slot"
+    slots: int = 16
+    context_tokens: int | None = None
+    threads: int | None = None
+    prefill_chunk_tokens: int | None = None
+    queue_limit: int = 64
+    provider: str | None = None
+    echo_delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """One model on one kind of node: replicas are pinned to nodes that carry the resource `shoal_<node>`."""
+
+    model: str
+    path: Path
+    engine: EnginePlan
+    display_name: str = ""
+    created_at: datetime = EPOCH
+    context_tokens: int = 4096
+    aliases: tuple[str, ...] = ()
+    node: Literal["cpu", "gpu"] = "cpu"
+    min_replicas: int = 1
+    max_replicas: int = 1
+    cpus_per_replica: float = 1.0
+
+    @property
+    def deployment(self) -> str:
+        """The name of its Serve deployment."""
+        return f"OnnxPool-{self.model}-{self.node}"
+
+    @property
+    def request_limit(self) -> int:
+        """Requests that the pool takes before it refuses: what runs plus what waits, at its largest."""
+        return self.max_replicas * (self.engine.slots + self.engine.queue_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPlan:
+    """The edge: bounds that hold for each request."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    body_limit_bytes: int = 4 * 1024 * 1024
+    request_deadline_s: float = 600.0
+    ping_interval_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class AppPlan:
+    """The whole application."""
+
+    pools: tuple[PoolPlan, ...]
+    default_model: str
+    http: HttpPlan = HttpPlan()
+
+    def pool(self, model: str) -> PoolPlan:
+        """The pool that serves `model` (a resolved name: it is there, or it is our bug)."""
+        return next(pool for pool in self.pools if pool.model == model)

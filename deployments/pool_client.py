@@ -1,0 +1,172 @@
+"""The caller's side of a pool: one token stream open to each replica, one open call per generation.
+
+The streams follow the set of replicas as Ray announces it. A stream that breaks while its replica is still listed is
+opened again; a replica that left the list keeps its stream until nothing of this client is under way there, then the
+stream is closed so that the replica can drain.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator
+
+from prometheus_client.metrics_core import Metric
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException, RequestCancelledError
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from deployments.mailbox import Mailbox
+from deployments.outbox import WireChunk
+from deployments.replica_watch import Target, watch
+from replicas.engine import Chunk, EngineStats, Generation
+from replicas.errors import DeadlineExceeded, EngineFailed, ShoalError
+
+logger = logging.getLogger(__name__)
+
+# How long a final chunk may lag behind the end of its call before we call it lost.
+STRAGGLER_S = 10.0
+REOPEN_WAIT_S = 0.2
+DEADLINE_GRACE_S = 5.0
+
+
+class PoolClient:
+    """Talks to every replica of one deployment. Lives on one event loop."""
+
+    def __init__(self, handle: DeploymentHandle, deployment: str, quiet_s: float) -> None:
+        self._handle = handle
+        self._quiet_s = quiet_s
+        self._deployment = deployment
+        self._client_id = uuid.uuid4().hex
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._listed: frozenset[str] = frozenset()
+        self._opening: asyncio.Task[None] | None = None
+
+    @property
+    def replica_ids(self) -> frozenset[str]:
+        """The replicas that take calls now."""
+        return self._listed
+
+    def start(self) -> None:
+        """Begin to follow the replicas. Call once, on the loop."""
+        watch(self._deployment).subscribe(self._follow)
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def close(self) -> None:
+        """Close every token stream."""
+        tasks = [*self._pumps.values(), *([self._opening] if self._opening else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[list[Chunk], None]:
+        """Answer `generation`: an empty list when a replica has admitted it and after every `quiet_s` of silence,
+        chunks as they come.
+
+        Leaving the iterator early cancels the generation. Raises what the replica refused it with, EngineFailed when
+        the replica is lost, DeadlineExceeded when it is silent past the deadline.
+        """
+        mailbox = self._mailboxes[generation.id] = Mailbox()
+        response = self._handle.generate.remote(self._client_id, generation)
+        outcome = asyncio.ensure_future(self._outcome(response, mailbox))
+        deadline_s = time.monotonic() + generation.deadline_s + DEADLINE_GRACE_S
+        is_done = False
+        try:
+            while not is_done:
+                chunks = await mailbox.take(min(self._quiet_s, deadline_s - time.monotonic()))
+                if not chunks and time.monotonic() >= deadline_s:
+                    raise DeadlineExceeded(generation.deadline_s)
+                is_done = bool(chunks) and chunks[-1].final is not None
+                yield chunks
+        finally:
+            del self._mailboxes[generation.id]
+            if not is_done:
+                response.cancel()
+            outcome.cancel()
+
+    async def stats(self, timeout_s: float) -> dict[str, EngineStats]:
+        """The engine state of every replica that answers within `timeout_s`, by replica id."""
+        answers = await self._ask_all("stats", timeout_s)
+        return {i: answer for i, answer in answers.items() if isinstance(answer, EngineStats)}
+
+    async def metrics(self, timeout_s: float) -> list[Metric]:
+        """The metric families of every replica that answers within `timeout_s`."""
+        answers = await self._ask_all("metrics", timeout_s)
+        return [family for families in answers.values() if isinstance(families, list) for family in families]
+
+    async def _open(self) -> None:
+        """Make the first call: until then Ray does not tell this process which replicas there are."""
+        try:
+            await self._handle.is_ready.remote()
+        except (RayError, RayServeException) as broken:
+            logger.warning("no replica of %s is up yet: %s", self._deployment, type(broken).__name__)
+
+    async def _ask_all(self, method: str, timeout_s: float) -> dict[str, object]:
+        ids = sorted(self._listed)
+        asked = [asyncio.wait_for(self._ask(method, replica_id), timeout_s) for replica_id in ids]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for replica_id, answer in zip(ids, answers, strict=True):
+            if isinstance(answer, BaseException):
+                logger.warning("replica %s did not answer %s: %r", replica_id, method, answer)
+        return {i: a for i, a in zip(ids, answers, strict=True) if not isinstance(a, BaseException)}
+
+    async def _ask(self, method: str, replica_id: str) -> object:
+        return await getattr(self._handle, method).remote(Target(replica_id, self._client_id))
+
+    async def _outcome(self, response: DeploymentResponse, mailbox: Mailbox) -> None:
+        """Turn the end of a generation's call into what its mailbox must still hear."""
+        try:
+            refusal = await response
+        except RequestCancelledError:
+            return
+        except (RayError, RayServeException) as broken:
+            mailbox.fail(EngineFailed(f"the replica was lost ({type(broken).__name__})"))
+            return
+        if isinstance(refusal, ShoalError):
+            mailbox.fail(refusal)
+            return
+        await asyncio.sleep(STRAGGLER_S)
+        mailbox.fail(EngineFailed("the end of the answer was lost between replica and ingress"))
+
+    def _follow(self, replica_ids: frozenset[str]) -> None:
+        self._listed = replica_ids
+        for replica_id in replica_ids - self._pumps.keys():
+            pump = asyncio.get_running_loop().create_task(self._pump(replica_id))
+            self._pumps[replica_id] = pump
+            pump.add_done_callback(lambda _, gone=replica_id: self._pumps.pop(gone, None))
+
+    async def _pump(self, replica_id: str) -> None:
+        """Keep the token stream of one replica open for as long as it is listed or owes us chunks."""
+        drain = asyncio.get_running_loop().create_task(self._drained(replica_id))
+        try:
+            while not drain.done():
+                reader = asyncio.get_running_loop().create_task(self._read(replica_id))
+                await asyncio.wait({reader, drain}, return_when=asyncio.FIRST_COMPLETED)
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+                if not drain.done():
+                    await asyncio.sleep(REOPEN_WAIT_S)
+        finally:
+            drain.cancel()
+
+    async def _drained(self, replica_id: str) -> None:
+        """Returns when the replica is not listed and nothing of ours can still come from it."""
+        while replica_id in self._listed or self._mailboxes:
+            await asyncio.sleep(REOPEN_WAIT_S)  # two sets have to be empty at once
+
+    async def _read(self, replica_id: str) -> None:
+        stream = self._handle.options(stream=True).pump.remote(Target(replica_id, self._client_id))
+        try:
+            async for items in stream:
+                self._deliver(items)
+        except (RayError, RayServeException) as broken:
+            logger.warning("token stream of replica %s broke: %s", replica_id, type(broken).__name__)
+        finally:
+            stream.cancel()
+
+    def _deliver(self, items: list[WireChunk]) -> None:
+        for chunk_id, text, tokens, final in items:
+            mailbox = self._mailboxes.get(chunk_id)
+            if mailbox is not None:
+                mailbox.put(Chunk(chunk_id, text, tokens, final))

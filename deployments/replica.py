@@ -1,0 +1,118 @@
+"""What one pool replica does, without Ray: admits generations to its engine, hands chunks to their clients' outboxes.
+
+`generate` stays open from admission to the last token, so that Ray Serve's own count of calls under way is the count
+of generations: its routing, autoscaling, draining and cancellation then mean what they say. Tokens do not come back
+on that call but through `pump`, one stream per client for all of its generations.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from deployments.outbox import Outbox, WireChunk
+from deployments.replica_metrics import ReplicaMetrics
+from replicas.engine import Chunk, Engine, EngineStats, Finish, Generation, Stream
+from replicas.errors import ShoalError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """One generation on its way into the engine, for one client."""
+
+    client_id: str
+    generation: Generation
+
+
+class Ticket:
+    """An admitted generation: `done` resolves with its last chunk."""
+
+    def __init__(self, stream: Stream, done: asyncio.Future[None]) -> None:
+        self.stream = stream
+        self.done = done
+
+
+class PoolReplica:
+    """One engine and the clients that it answers. Lives on one event loop; only sinks run elsewhere."""
+
+    def __init__(self, engine: Engine, metrics: ReplicaMetrics) -> None:
+        self.engine = engine
+        self.metrics = metrics
+        self._outboxes: dict[str, Outbox] = {}
+
+    def admit(self, batch: Sequence[Admission]) -> list[Ticket | ShoalError]:
+        """Submit every generation of `batch` to the engine at once; a refused one gets its error, the others go on."""
+        self.metrics.admission_batch.observe(len(batch))
+        return [self._submit(admission) for admission in batch]
+
+    async def finish(self, ticket: Ticket | ShoalError) -> ShoalError | None:
+        """Wait for the last chunk; if the caller goes away first, the generation is cancelled.
+
+        Errors are returned, not raised: an expected refusal is no traceback in Serve's log.
+        """
+        if isinstance(ticket, ShoalError):
+            self.metrics.refused(ticket)
+            return ticket
+        try:
+            await ticket.done
+        finally:
+            if not ticket.done.done() or ticket.done.cancelled():
+                ticket.stream.cancel()
+        return None
+
+    async def pump(self, client_id: str) -> AsyncIterator[list[WireChunk]]:
+        """Everything the engine makes for `client_id`, one item per engine step."""
+        outbox = self._outbox(client_id)
+        try:
+            while True:
+                yield await outbox.take()
+        finally:
+            if self._outboxes.get(client_id) is outbox:
+                del self._outboxes[client_id]
+            logger.info("token stream closed", extra={"client_id": client_id})
+
+    def stats(self) -> EngineStats:
+        """The engine's state now."""
+        return self.engine.stats()
+
+    def _outbox(self, client_id: str) -> Outbox:
+        return self._outboxes.setdefault(client_id, Outbox())
+
+    def _submit(self, admission: Admission) -> Ticket | ShoalError:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        outbox = self._outbox(admission.client_id)
+        meter = self.metrics.meter()
+
+        def settle() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def sink(chunk: Chunk) -> None:
+            meter.observe(chunk)
+            outbox.put(chunk)
+            if chunk.final is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(settle)
+
+        outbox.put(Chunk(admission.generation.id, "", 0))
+        try:
+            return Ticket(self.engine.submit(admission.generation, sink), done)
+        except ShoalError as error:
+            return error
+
+
+async def warm_up(engine: Engine, generation: Generation) -> None:
+    """Answer one prompt, so that a replica that reports ready has answered. Raises what the engine failed with."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Chunk] = loop.create_future()
+
+    def sink(chunk: Chunk) -> None:
+        if chunk.final is not None:
+            loop.call_soon_threadsafe(done.set_result, chunk)
+
+    engine.submit(generation, sink)
+    last = await asyncio.wait_for(done, generation.deadline_s)
+    if last.final is not None and last.final.finish is Finish.ERROR and last.final.error is not None:
+        raise last.final.error
