@@ -62,7 +62,7 @@ class Admission:
         now_s = self._clock()
         free_at_s = max(now_s, self._promised_until_s) + self._departure_interval_s(now_s)
         self._promised_until_s = min(free_at_s, now_s + RETRY_MAX_S)
-        return min(max(free_at_s - now_s, RETRY_MIN_S), RETRY_MAX_S)
+        return round(min(max(free_at_s - now_s, RETRY_MIN_S), RETRY_MAX_S), 1)
 
     def _departure_interval_s(self, now_s: float) -> float:
         """Seconds per departure. The span reaches up to now, so that a stall lengthens it."""
