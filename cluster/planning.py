@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import EPOCH, AppPlan, EnginePlan, HttpPlan, PoolPlan
-from replicas.bundled import BUNDLED_NAME
+from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.errors import NotFound, SettingsError
 from replicas.export import Export
 from replicas.store import ModelStore, StoredModel

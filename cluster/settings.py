@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from replicas.bundled import BUNDLED_NAME
+from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.errors import SettingsError
 
 DEFAULT_FILE = Path("shoal.yaml")
