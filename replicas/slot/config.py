@@ -1,0 +1,38 @@
+"""What an operator may set of a slot engine."""
+
+import os
+from dataclasses import dataclass, field
+
+from replicas.errors import SettingsError
+
+
+def _usable_cores() -> int:
+    """The cores this process may run on: fewer than the machine's in a container or under `taskset`."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotConfig:
+    """Sizes of a slot engine. `max_len` None is the model's context, at most 4096 tokens.
+
+    `prefill_chunk` is the most tokens that one step spends on prompts while others wait for their next token: on the
+    bundled model with two cores 64 tokens take 83 ms, and a larger chunk is no faster per token. `is_spinning` lets
+    idle threads of one run wait actively: a third faster alone (`python -m bench.engine_streams`), but it takes cores
+    from others in between. `provider` forbids the fallback to another one.
+    """
+
+    slots: int = 16
+    max_len: int | None = None
+    threads: int = field(default_factory=_usable_cores)
+    prefill_chunk: int = 64
+    queue_limit: int = 256
+    provider: str | None = None
+    is_spinning: bool = True
+
+    def __post_init__(self) -> None:
+        least = {"slots": 1, "threads": 1, "prefill_chunk": 4, "queue_limit": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise SettingsError(f"{name} must be at least {bound}, not {getattr(self, name)}")
+        if self.max_len is not None and self.max_len < 2:
+            raise SettingsError(f"max_len must be at least 2, not {self.max_len}")
