@@ -17,8 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from replicas.errors import ModelImportError, NotFound
-from replicas.gguf import CONVERTER_VERSION, Progress, convert, unheard
-from replicas.gguf.header import Header, read_header
+from replicas.gguf import CONVERTER_VERSION, Progress, unheard
 from replicas.gguf.staging import PREFIX, remove_abandoned, staged
 
 RECORD = "shoal.json"
@@ -96,7 +95,10 @@ class ModelStore:
         Without `name` the model takes the one in the file's metadata, or of the file. A name that holds another model
         is refused, not replaced.
         """
-        header = read_header(path)
+        # Here and below: only an import needs the converter's libraries, and every replica has a store.
+        from replicas.gguf.header import read_header
+
+        title = read_header(path).metadata.text("general.name", "")
         if name is not None and not NAME.fullmatch(name):
             raise ModelImportError(
                 str(path), f"{name!r} is not a model name: lower-case letters, digits, '.', '_', '-'"
@@ -104,7 +106,7 @@ class ModelStore:
         remove_abandoned(self.root)
         sha256 = _sha256(path, progress)
         twins = [model for model in self.list() if model.source_sha256 == sha256 and model.is_current]
-        wanted = name or (twins[0].name if twins else default_name(header))
+        wanted = name or (twins[0].name if twins else default_name(title or path.stem))
         stored = next((model for model in twins if model.name == wanted), None)
         if stored is not None:
             return stored
@@ -130,7 +132,7 @@ class ModelStore:
         """What another process has imported under `name` in the meantime, if it is the same."""
         there = self._load(self.root / name) if (self.root / name).is_dir() else None
         if there is None or there.source_sha256 != sha256 or not there.is_current:
-            reason = f"its export cannot be put into {self.root} ({error.strerror})"
+            reason = f"its export cannot be put into {self.root} ({error.strerror or error})"
             raise ModelImportError(str(path), reason) from error
         return there
 
@@ -156,14 +158,15 @@ class ModelStore:
         )
 
 
-def default_name(header: Header) -> str:
-    """A model name from the file's metadata, or from its own name."""
-    title = header.metadata.text("general.name", "") or header.path.stem
+def default_name(title: str) -> str:
+    """A model name from a model's or a file's title."""
     return re.sub(r"[^a-z0-9._]+", "-", title.lower()).strip("-._")[:100] or "model"
 
 
 def _fill(path: Path, directory: Path, sha256: str, twins: list[StoredModel], progress: Progress) -> None:
     """Put the export into `directory`: linked from a model of the same file if there is one, or converted."""
+    from replicas.gguf.export import convert
+
     if twins:
         shutil.copytree(twins[0].path, directory, copy_function=_link, dirs_exist_ok=True)
         return

@@ -7,12 +7,10 @@ anything written, tensor by tensor.
 import json
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from replicas.errors import ModelImportError
+from replicas.gguf import Export, Progress, unheard
 from replicas.gguf.datafile import DataFile
 from replicas.gguf.genai import Json, genai_config, tokenizer_config
 from replicas.gguf.graph import LlamaGraph
@@ -22,28 +20,7 @@ from replicas.gguf.staging import staged
 from replicas.gguf.tokenizer import read_tokenizer
 from replicas.gguf.weights import Weights
 
-CONVERTER_VERSION = 1
-"""Raised when the same file would give another export: what was imported before is then converted again."""
-
 MODEL, DATA = "model.onnx", "model.onnx.data"
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Hears the stage, the bytes of it that are done, and all of its bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """What a GGUF file says of its model."""
-
-    architecture: str
-    title: str | None
-    parameters: int
-    context_tokens: int
-    license: str | None
-
-
-def unheard(stage: str, done_bytes: int, total_bytes: int) -> None:
-    """The Progress that nobody listens to."""
 
 
 def export(source: Path, destination: Path, progress: Progress = unheard) -> Export:
@@ -93,8 +70,7 @@ def _write_json(path: Path, content: Json) -> None:
 
 
 def _summary(header: Header, llama: Llama) -> Export:
-    def text(key: str) -> str | None:
-        return header.metadata.text(key) if key in header.metadata else None
-
+    data = header.metadata
+    license_name = data.text("general.license") if "general.license" in data else None
     parameters = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
-    return Export(ARCHITECTURE, text("general.name"), parameters, llama.context_tokens, text("general.license"))
+    return Export(ARCHITECTURE, parameters, llama.context_tokens, license_name)

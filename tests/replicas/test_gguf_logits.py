@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replicas.gguf import export
 from replicas.gguf.blocks import Floats
+from replicas.gguf.export import export
 from tests.models import TINY, Tiny, tiny_gguf
 from tests.replicas.reference import Reference, log_softmax
 from tests.replicas.session import Session
