@@ -73,7 +73,7 @@ def greet(started: instance.Instance) -> None:
     url, port = started.url, started.port
     flag = "" if port == Settings().http.port else f" --port {port}"
     out.print(f"[bold green]Shoal is up[/] at [bold]{url}[/]  (process {started.pid})")
-    out.print(f'  shoal run{flag} "What is the capital of France?"')
+    out.print(f'  shoal run{flag} "Tell me the capital of France."')
     out.print(f"  shoal chat{flag}")
     out.print(f"  shoal status{flag}")
     out.print(f"  ANTHROPIC_BASE_URL={url}   or   OPENAI_BASE_URL={url}/v1", highlight=False)

@@ -40,7 +40,7 @@ class Report:
     def engines(self) -> list[tuple[str, dict[str, object]]]:
         """Model and engine state of each replica."""
         pools = (self.service or {}).get("pools")
-        rows = []
+        rows: list[tuple[str, dict[str, object]]] = []
         for pool in pools if isinstance(pools, list) else []:
             rows.extend((str(pool["model"]), engine) for engine in pool["replicas"].values())
         return rows

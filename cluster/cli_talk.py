@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 from anthropic import Anthropic, APIConnectionError, APIStatusError
+from anthropic.lib.streaming import MessageStream
 from anthropic.types import MessageParam
 
 from cluster.console import err, out, print_json
@@ -14,6 +16,7 @@ from cluster.settings import Settings
 from replicas.errors import ShoalError, Unavailable
 
 TIMEOUT_S = 600.0
+DEFAULT_PORT: int = Settings().http.port
 
 PortOption = Annotated[int, typer.Option("--port", help="Port of the instance.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Which model answers.")]
@@ -21,46 +24,53 @@ SystemOption = Annotated[str | None, typer.Option("--system", help="System promp
 MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1)]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, max=2.0)]
 
-DEFAULT_PORT: int = Settings().http.port
-
 
 class Refused(ShoalError):
     """The service answered with an error of its own; its words are for the user."""
 
 
-@contextmanager
-def _told(url: str) -> Iterator[None]:
-    """Turn the SDK's errors into ours."""
-    try:
-        yield
-    except APIConnectionError as error:
-        raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
-    except APIStatusError as error:
-        raise Refused(error.message) from error
+@dataclass
+class Conversation:
+    """Turns so far, and whom they are sent to."""
 
+    port: int
+    model: str | None
+    system: str | None
+    max_tokens: int
+    temperature: float
+    turns: list[MessageParam] = field(default_factory=list)
 
-def _client(port: int) -> tuple[Anthropic, str]:
-    url = f"http://127.0.0.1:{port}"
-    return Anthropic(base_url=url, api_key="local", max_retries=0, timeout=TIMEOUT_S), url
+    @contextmanager
+    def answer(self) -> Iterator[MessageStream[None]]:
+        """The answer to the turns, as a stream. Raises Unavailable, Refused."""
+        url = f"http://127.0.0.1:{self.port}"
+        client = Anthropic(base_url=url, api_key="local", max_retries=0, timeout=TIMEOUT_S)
+        extra: dict[str, object] = {"temperature": self.temperature}  # left the SDK's signature in 2.x
+        if self.system is not None:
+            extra["system"] = self.system
+        try:
+            with client.messages.stream(
+                model=self.model or "", max_tokens=self.max_tokens, messages=self.turns, extra_body=extra
+            ) as stream:
+                yield stream
+        except APIConnectionError as error:
+            raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
+        except APIStatusError as error:
+            raise Refused(error.message) from error
 
 
 def run(
     prompt: Annotated[str, typer.Argument(help="What to ask.")],
     port: PortOption = DEFAULT_PORT,
     model: ModelOption = None,
+    system: SystemOption = None,
     max_tokens: MaxTokensOption = 256,
     temperature: TemperatureOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Ask one question; the answer streams to stdout."""
-    client, url = _client(port)
-    turn: MessageParam = {"role": "user", "content": prompt}
-    with (
-        _told(url),
-        client.messages.stream(
-            model=model or "", max_tokens=max_tokens, messages=[turn], temperature=temperature
-        ) as stream,
-    ):
+    talk = Conversation(port, model, system, max_tokens, temperature, [{"role": "user", "content": prompt}])
+    with talk.answer() as stream:
         for text in stream.text_stream:
             if not as_json:
                 out.print(text, end="", markup=False, highlight=False)
@@ -79,29 +89,19 @@ def chat(
     temperature: TemperatureOption = 0.0,
 ) -> None:
     """Talk; an empty line, Ctrl-D or Ctrl-C at the prompt ends it, Ctrl-C during an answer only stops the answer."""
-    client, url = _client(port)
-    turns: list[MessageParam] = []
+    talk = Conversation(port, model, system, max_tokens, temperature)
     while said := _ask():
-        turns.append({"role": "user", "content": said})
+        talk.turns.append({"role": "user", "content": said})
         answer = ""
         try:
-            with (
-                _told(url),
-                client.messages.stream(
-                    model=model or "",
-                    max_tokens=max_tokens,
-                    messages=turns,
-                    temperature=temperature,
-                    system=system or "",
-                ) as stream,
-            ):
+            with talk.answer() as stream:
                 for text in stream.text_stream:
                     answer += text
                     out.print(text, end="", markup=False, highlight=False)
         except KeyboardInterrupt:
             err.print(" (stopped)", end="")
         out.print()
-        turns.append({"role": "assistant", "content": answer or "(stopped)"})
+        talk.turns.append({"role": "assistant", "content": answer or "(stopped)"})
 
 
 def _ask() -> str:

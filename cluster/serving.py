@@ -15,9 +15,9 @@ from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
+from cluster.mounting import mounted_routes
 from cluster.planning import plan_of
 from cluster.settings import RaySettings, Settings
-from cluster.swarm.routes import swarm_routes
 from deployments.application import application
 from deployments.plan import APP_NAME
 from replicas.errors import Unavailable
@@ -41,13 +41,13 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
     has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     plan = plan_of(settings, home, has_gpu=has_gpu)
     try:
-        _start_ray(settings.ray, settings.http.host, has_gpu=has_gpu)
+        _start_ray(settings.ray, has_gpu=has_gpu)
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=HTTPOptions(host=settings.http.host, port=internal_port),
             logging_config=LoggingConfig(enable_access_log=False),
         )
-        target = serve.RunTarget(application(plan, swarm_routes), name=APP_NAME)
+        target = serve.RunTarget(application(plan, mounted_routes), name=APP_NAME)
         serve.run_many([target], wait_for_applications_running=False)
         if _wait_until_running(stopping):
             on_ready()
@@ -56,8 +56,8 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
         _stop()
 
 
-def _start_ray(settings: RaySettings, host: str, *, has_gpu: bool) -> None:
-    """Join the cluster at `address`, or start one of our own that listens where the service does."""
+def _start_ray(settings: RaySettings, *, has_gpu: bool) -> None:
+    """Join the cluster at `address`, or start one of our own (Ray keeps strangers out by a token)."""
     if settings.address is not None:
         ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
         return
@@ -69,7 +69,6 @@ def _start_ray(settings: RaySettings, host: str, *, has_gpu: bool) -> None:
         logging_level=logging.ERROR,
         object_store_memory=settings.object_store_bytes,
         resources={"shoal_cpu": 1.0, **({"shoal_gpu": 1.0} if has_gpu else {})},
-        _node_ip_address=host if host != "0.0.0.0" else "127.0.0.1",  # noqa: S104
     )
 
 
@@ -93,7 +92,7 @@ def _stop() -> None:
     """End the application, then Ray. A failure here must not hide the error that led here."""
     try:
         if ray.is_initialized():
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]
     except Exception:
         logger.exception("Serve did not shut down cleanly")
     ray.shutdown()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from deployments.plan import EnginePlan, PoolPlan
 from replicas.chat import ChatTokenizer, Tokenizer
-from replicas.echo import EchoEngine, EchoTokenizer
+from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer
 from replicas.engine import Engine, Generation, Message, Sampling
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
@@ -15,12 +15,9 @@ WARM_UP_DEADLINE_S = 120.0
 def build_engine(plan: PoolPlan) -> Engine:
     """Load the model. Raises ShoalError if it cannot run here."""
     if plan.engine.kind == "echo":
+        engine = plan.engine
         return EchoEngine(
-            model=plan.model,
-            slots=plan.engine.slots,
-            queue_limit=plan.engine.queue_limit,
-            context_tokens=plan.context_tokens,
-            delay_s=plan.engine.echo_delay_s,
+            EchoConfig(plan.model, engine.slots, plan.context_tokens, engine.queue_limit, engine.echo_delay_s)
         )
     return SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens))
 

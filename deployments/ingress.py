@@ -38,12 +38,12 @@ class Ingress:
 
 def ingress(plan: AppPlan, extra_routes: RoutesFactory, pools: Sequence[serve.Application]) -> serve.Application:
     """The ingress deployment of `plan` in front of `pools`, bound."""
-    deployment = serve.deployment(serve.ingress()(Ingress)).options(
+    deployed: serve.Deployment = serve.deployment(
         name="Ingress",
         num_replicas=1,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=10_000,  # the desk admits; this bound only must not be the lower one
         graceful_shutdown_timeout_s=10,
         health_check_period_s=5,
-    )
-    return deployment.bind(plan, extra_routes, *pools)
+    )(serve.ingress()(Ingress))
+    return deployed.bind(plan, extra_routes, *pools)

@@ -5,7 +5,6 @@ open call (see `replica`), admitted together with its neighbours through `@serve
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 from prometheus_client.metrics_core import Metric
 from ray import serve
@@ -16,13 +15,13 @@ from deployments.outbox import WireChunk
 from deployments.plan import PoolPlan
 from deployments.replica import Admission, PoolReplica, Ticket, warm_up
 from deployments.replica_metrics import ReplicaMetrics
-from deployments.replica_router import TargetedRouter
 from deployments.replica_watch import Target
 from replicas.engine import EngineStats, Generation
 from replicas.errors import ShoalError
 
 # Token streams and metric reads are calls too: room for this many clients beside the generations.
 CLIENT_CALLS = 64
+ROUTER = "deployments.replica_router.TargetedRouter"
 PIN_SHARE = 0.001  # of a node's tag, per replica: the tag pins, it does not ration
 
 
@@ -70,40 +69,34 @@ class OnnxPool:
         return self._replica.metrics.families(self._plan.model, self._id)
 
 
-class Bindable(Protocol):
-    """What `serve.deployment` returns, as far as we use it."""
+def actor_options(plan: PoolPlan) -> dict[str, object]:
+    """What Ray must find on a node before it puts a replica there."""
+    actor: dict[str, object] = {"num_cpus": plan.cpus_per_replica, "resources": {f"shoal_{plan.node}": PIN_SHARE}}
+    return {**actor, "num_gpus": 1} if plan.node == "gpu" else actor
 
-    def bind(self, plan: PoolPlan) -> serve.Application: ...
 
-
-def deployment_options(plan: PoolPlan) -> dict[str, object]:
-    """The Serve options of a pool: pinning, scaling, bounds. Every default that matters is set here."""
-    actor: dict[str, object] = {
-        "num_cpus": plan.cpus_per_replica,
-        "resources": {f"shoal_{plan.node}": PIN_SHARE},
-    }
-    if plan.node == "gpu":
-        actor["num_gpus"] = 1
-    return {
-        "name": plan.deployment,
-        "ray_actor_options": actor,
-        "max_ongoing_requests": plan.engine.slots + plan.engine.queue_limit + CLIENT_CALLS,
-        "max_queued_requests": -1,
-        "request_router_config": RequestRouterConfig(request_router_class=TargetedRouter),
-        "autoscaling_config": AutoscalingConfig(
-            min_replicas=plan.min_replicas,
-            max_replicas=plan.max_replicas,
-            # A replica is full when every slot decodes; one call more per client is its token stream.
-            target_ongoing_requests=plan.engine.slots + 1,
-            upscale_delay_s=10,
-            downscale_delay_s=120,
-        ),
-        "graceful_shutdown_timeout_s": 10,
-        "health_check_period_s": 5,
-        "health_check_timeout_s": 60,
-    }
+def autoscaling(plan: PoolPlan) -> AutoscalingConfig:
+    """Scale on generations under way: a replica is full when every slot decodes. Its token streams, one per client,
+    are calls too: one is allowed for."""
+    return AutoscalingConfig(
+        min_replicas=plan.min_replicas,
+        max_replicas=plan.max_replicas,
+        target_ongoing_requests=plan.engine.slots + 1,
+        upscale_delay_s=10,
+        downscale_delay_s=120,
+    )
 
 
 def onnx_pool(plan: PoolPlan) -> serve.Application:
-    """The deployment of `plan`, bound."""
-    return serve.deployment(OnnxPool).options(**deployment_options(plan)).bind(plan)
+    """The deployment of `plan`, bound. Every Serve default that matters is set here."""
+    deployed: serve.Deployment = serve.deployment(
+        name=plan.deployment,
+        ray_actor_options=actor_options(plan),
+        max_ongoing_requests=plan.engine.slots + plan.engine.queue_limit + CLIENT_CALLS,
+        request_router_config=RequestRouterConfig.model_validate({"request_router_class": ROUTER}),
+        autoscaling_config=autoscaling(plan),
+        graceful_shutdown_timeout_s=10,
+        health_check_period_s=5,
+        health_check_timeout_s=60,
+    )(OnnxPool)
+    return deployed.bind(plan)

@@ -10,11 +10,12 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from prometheus_client.metrics_core import Metric
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException, RequestCancelledError
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from deployments.mailbox import Mailbox
 from deployments.outbox import WireChunk
@@ -33,7 +34,7 @@ DEADLINE_GRACE_S = 5.0
 class PoolClient:
     """Talks to every replica of one deployment. Lives on one event loop."""
 
-    def __init__(self, handle: DeploymentHandle, deployment: str, quiet_s: float) -> None:
+    def __init__(self, handle: DeploymentHandle[object], deployment: str, quiet_s: float) -> None:
         self._handle = handle
         self._quiet_s = quiet_s
         self._deployment = deployment
@@ -68,7 +69,7 @@ class PoolClient:
         the replica is lost, DeadlineExceeded when it is silent past the deadline.
         """
         mailbox = self._mailboxes[generation.id] = Mailbox()
-        response = self._handle.generate.remote(self._client_id, generation)
+        response = self._call(generation)
         outcome = asyncio.ensure_future(self._outcome(response, mailbox))
         deadline_s = time.monotonic() + generation.deadline_s + DEADLINE_GRACE_S
         is_done = False
@@ -82,7 +83,7 @@ class PoolClient:
         finally:
             del self._mailboxes[generation.id]
             if not is_done:
-                response.cancel()
+                response.cancel()  # type: ignore[no-untyped-call]
             outcome.cancel()
 
     async def stats(self, timeout_s: float) -> dict[str, EngineStats]:
@@ -114,7 +115,12 @@ class PoolClient:
     async def _ask(self, method: str, replica_id: str) -> object:
         return await getattr(self._handle, method).remote(Target(replica_id, self._client_id))
 
-    async def _outcome(self, response: DeploymentResponse, mailbox: Mailbox) -> None:
+    def _call(self, generation: Generation) -> DeploymentResponse[object]:
+        response = self._handle.generate.remote(self._client_id, generation)
+        assert isinstance(response, DeploymentResponse)
+        return response
+
+    async def _outcome(self, response: DeploymentResponse[object], mailbox: Mailbox) -> None:
         """Turn the end of a generation's call into what its mailbox must still hear."""
         try:
             refusal = await response
@@ -134,7 +140,10 @@ class PoolClient:
         for replica_id in replica_ids - self._pumps.keys():
             pump = asyncio.get_running_loop().create_task(self._pump(replica_id))
             self._pumps[replica_id] = pump
-            pump.add_done_callback(lambda _, gone=replica_id: self._pumps.pop(gone, None))
+            pump.add_done_callback(partial(self._forget, replica_id))
+
+    def _forget(self, replica_id: str, _: asyncio.Task[None]) -> None:
+        del self._pumps[replica_id]
 
     async def _pump(self, replica_id: str) -> None:
         """Keep the token stream of one replica open for as long as it is listed or owes us chunks."""
@@ -152,18 +161,19 @@ class PoolClient:
 
     async def _drained(self, replica_id: str) -> None:
         """Returns when the replica is not listed and nothing of ours can still come from it."""
-        while replica_id in self._listed or self._mailboxes:
+        while replica_id in self._listed or self._mailboxes:  # noqa: ASYNC110  # two sets must be empty at once
             await asyncio.sleep(REOPEN_WAIT_S)  # two sets have to be empty at once
 
     async def _read(self, replica_id: str) -> None:
         stream = self._handle.options(stream=True).pump.remote(Target(replica_id, self._client_id))
+        assert isinstance(stream, DeploymentResponseGenerator)
         try:
             async for items in stream:
                 self._deliver(items)
         except (RayError, RayServeException) as broken:
             logger.warning("token stream of replica %s broke: %s", replica_id, type(broken).__name__)
         finally:
-            stream.cancel()
+            stream.cancel()  # type: ignore[no-untyped-call]
 
     def _deliver(self, items: list[WireChunk]) -> None:
         for chunk_id, text, tokens, final in items:
