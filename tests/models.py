@@ -76,11 +76,13 @@ def bundled_export() -> Path:
 def tiny_gguf(path: Path, tiny: Tiny = TINY) -> Path:
     """Write a tiny model's GGUF file to `path`."""
     writer = GGUFWriter(path, "llama")
-    tokens, merges = vocabulary()
     writer.kv_data[0].clear()  # the architecture, which it adds unasked
-    for key, value in {**_metadata(tiny, tokens, merges), **tiny.metadata}.items():
+    metadata = {**_metadata(tiny), **tiny.metadata}
+    for key, value in metadata.items():
         if key not in tiny.without:
             _add(writer, key, value)
+    tokens = metadata["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
     for name, values in {**_tensors(tiny, len(tokens)), **tiny.tensors}.items():
         if name not in tiny.without:
             is_matrix = values.ndim == 2
@@ -103,7 +105,25 @@ def vocabulary() -> tuple[list[str], list[str]]:
     return tokens, [f"{left} {right}" for left, right in steps]
 
 
-def _metadata(tiny: Tiny, tokens: list[str], merges: list[str]) -> dict[str, Value]:
+def sentencepiece() -> dict[str, Value]:
+    """Metadata of a small SentencePiece vocabulary: unknown, BOS, EOS, the byte tokens, a few scored pieces."""
+    pieces = {"a": -50, "b": -51, "c": -52, "é": -54, "▁": -53, "ab": -3, "bc": -2, "abc": -6, "cc": -8, "bcc": -7}
+    pieces |= {"▁a": -4, "▁ab": -5}
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces],
+        "tokenizer.ggml.scores": [0.0] * 259 + [float(score) for score in pieces.values()],
+        "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * len(pieces),
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.padding_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+    }
+
+
+def _metadata(tiny: Tiny) -> dict[str, Value]:
+    tokens, merges = vocabulary()
     return {
         "general.architecture": "llama",
         "general.name": "Tiny Llama",

@@ -104,11 +104,11 @@ def _check_sizes(header: Header, model: Llama) -> None:
         _refuse(header, f"its sizes cannot be those of a llama model ({model})")
     if header.metadata.integer("llama.attention.value_length", model.head_size) != model.head_size:
         _refuse(header, "its keys and values differ in size, which the attention kernel cannot do")
-    if model.head_size % 8 or model.rope_size % 16 or not 0 < model.rope_size <= model.head_size:
+    if model.head_size % 16 or model.rope_size % 16 or not 0 < model.rope_size <= model.head_size:
         _refuse(
             header,
             f"its heads have {model.head_size} values of which {model.rope_size} are rotated; "
-            "the attention kernel needs multiples of 8 and 16",
+            "ONNX Runtime's attention kernel needs multiples of 16",
         )
     if not all(0 < number < math.inf for number in (model.rope_base, model.rope_scale, model.norm_epsilon)):
         _refuse(header, "its rotary base, rotary scale and norm epsilon must be above 0")

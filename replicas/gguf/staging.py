@@ -33,6 +33,8 @@ def staged(destination: Path, is_replacing: bool = False) -> Iterator[Path]:
                 destination.rename(old)
         directory.rename(destination)
     finally:
+        if old.exists() and not destination.exists():
+            old.rename(destination)
         shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

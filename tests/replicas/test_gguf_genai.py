@@ -7,7 +7,8 @@ import onnxruntime_genai as og
 import pytest
 from tokenizers import Tokenizer
 
-from tests.models import IM_END, Tiny, bundled_export, tiny_export
+from replicas.gguf.metadata import Value
+from tests.models import IM_END, Tiny, bundled_export, sentencepiece, tiny_export
 from tests.replicas.session import Session
 
 TEXTS = ("the user and the system", "12 + 345 = 357", "naïve café 😀\n\n  x", "<|im_start|>user\nhi<|im_end|>\n")
@@ -23,6 +24,19 @@ def test_genai_encodes_and_decodes_as_the_tokenizer_file_does(directory: Path) -
     for text in TEXTS:
         assert theirs.encode(text).tolist() == ours.encode(text).ids
         assert theirs.decode(theirs.encode(text)) == ours.decode(ours.encode(text).ids)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [sentencepiece(), {"tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.add_bos_token": True}],
+    ids=["SentencePiece", "Llama 3"],
+)
+def test_genai_encodes_vocabularies_with_a_bos_token_alike(tmp_path: Path, metadata: dict[str, Value]) -> None:
+    directory = tiny_export(tmp_path / "m", Tiny(metadata=metadata))
+    ours, theirs = Tokenizer.from_file(str(directory / "tokenizer.json")), og.Tokenizer(og.Model(str(directory)))
+    theirs.update_options(add_special_tokens="true")  # off by default, for chat templates write the BOS token
+    for text in ("abc ab", "a€ b\n", "the user 12345's IT'S  x\n\n y", "é 😀"):
+        assert theirs.encode(text).tolist() == ours.encode(text).ids
 
 
 def test_genai_generates_the_tokens_of_a_plain_loop(directory: Path) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from replicas.gguf.blocks import Floats
 from replicas.gguf.export import export
-from tests.models import TINY, Tiny, tiny_gguf
+from tests.models import TINY, Tiny, tiny_export, tiny_gguf
 from tests.replicas.reference import Reference, log_softmax
 from tests.replicas.session import Session
 
@@ -89,6 +90,17 @@ def test_wrong_rows_in_one_head_would_be_seen(tmp_path: Path) -> None:
     swapped["blk.1.attn_k.weight"] = np.roll(swapped["blk.1.attn_k.weight"], 1, axis=0)
     wrong = replace(reference, weights=swapped).logits(IDS)
     assert np.abs(Session(tmp_path / "export", accuracy_level=1).run(IDS) - wrong).max() > 100 * ROUNDING
+
+
+def test_a_tied_embedding_is_stored_once_and_everything_can_be_mapped(tmp_path: Path) -> None:
+    model = onnx.load(tiny_export(tmp_path / "tied", Tiny(is_tied=True)) / "model.onnx", load_external_data=False)
+    places = {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data}
+        for tensor in model.graph.initializer
+        if tensor.external_data
+    }
+    assert places["token_embd.weight"] == places["token_embd.weight.blocks"]
+    assert [name for name, place in places.items() if int(place["offset"]) % 4096] == []
 
 
 def test_greedy_output_of_the_tiny_model_is_varied(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ BROKEN = {
     "another scaling": (Tiny(metadata={"llama.rope.scaling.type": "yarn"}), "rotary scaling is 'yarn'"),
     "experts": (Tiny(metadata={"llama.expert_count": 8}), "mixture of experts"),
     "a part of a split": (Tiny(metadata={"split.count": 2}), "llama-gguf-split --merge"),
-    "heads of a size the kernel lacks": (Tiny(kind="F32", head_size=12), "multiples of 8 and 16"),
+    "heads of a size the kernel lacks": (Tiny(kind="F32", head_size=24), "multiples of 16"),
     "values unlike keys": (Tiny(metadata={"llama.attention.value_length": 32}), "differ in size"),
     "heads that do not divide": (Tiny(metadata={"llama.attention.head_count_kv": 3}), "cannot be those of a llama"),
     "no layers": (Tiny(metadata={"llama.block_count": 0}), "cannot be those of a llama"),
@@ -81,6 +82,15 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelImportError, match=r"absent\.gguf: it cannot be read \(No such file"):
         export(tmp_path / "absent.gguf", tmp_path / "export")
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100_000))
+    with pytest.raises(ModelImportError, match="the disk has 0 MB left; free some space"):
+        export(tiny_gguf(tmp_path / "tiny.gguf"), tmp_path / "models" / "export", lambda *step: heard.append(step[0]))
+    assert heard == []
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -10,16 +10,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from replicas.gguf.header import read_header
-from replicas.gguf.metadata import Value
-from replicas.gguf.tokenizer import BYTE, CONTROL, read_tokenizer, score_merges
-from tests.models import ENDOFTEXT, IM_END, IM_START, Tiny, tiny_gguf, vocabulary
+from replicas.gguf.metadata import Metadata, Value
+from replicas.gguf.tokenizer import read_tokenizer, score_merges
+from tests.models import ENDOFTEXT, IM_END, IM_START, Tiny, sentencepiece, tiny_gguf, vocabulary
 
 SPACE = "▁"
-PIECES = ["a", "b", "c", "ab", "bc", "abc", f"{SPACE}a", f"{SPACE}ab", "cc", "bcc", SPACE, "é"]
-SCORES = [-50.0, -51.0, -52.0, -3.0, -2.0, -6.0, -4.0, -5.0, -8.0, -7.0, -53.0, -54.0]
-SPM_TOKENS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
-SPM_SCORES = [0.0] * 259 + SCORES
-SPM_TYPES = [2, CONTROL, CONTROL] + [BYTE] * 256 + [1] * len(PIECES)
+SPM = sentencepiece()
 
 
 def tokenizer_of(folder: Path, metadata: Mapping[str, Value]) -> Tokenizer:
@@ -32,20 +28,8 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return tokenizer_of(
-        tmp_path_factory.mktemp("spm"),
-        {
-            "tokenizer.ggml.model": "llama",
-            "tokenizer.ggml.tokens": SPM_TOKENS,
-            "tokenizer.ggml.scores": SPM_SCORES,
-            "tokenizer.ggml.token_type": SPM_TYPES,
-            "tokenizer.ggml.bos_token_id": 1,
-            "tokenizer.ggml.eos_token_id": 2,
-            "tokenizer.ggml.unknown_token_id": 0,
-            "tokenizer.ggml.add_bos_token": True,
-        },
-    )
+def spm(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return tokenizer_of(tmp_path_factory.mktemp("spm"), SPM)
 
 
 @given(st.text())
@@ -93,13 +77,13 @@ def test_every_token_of_the_tiny_vocabulary_is_reached_by_its_merges(byte_level:
 
 
 @given(st.text(alphabet="abc é\n€"))
-def test_sentencepiece_merges_the_best_scored_pair_first(sentencepiece: Tokenizer, text: str) -> None:
-    assert sentencepiece.encode(text).ids == [1, *spm_ids(text)]
+def test_sentencepiece_merges_the_best_scored_pair_first(spm: Tokenizer, text: str) -> None:
+    assert spm.encode(text).ids == [1, *spm_ids(text)]
 
 
 @given(st.text(alphabet="abc é\n€😀"))
-def test_sentencepiece_text_decodes_to_what_it_was(sentencepiece: Tokenizer, text: str) -> None:
-    assert sentencepiece.decode(sentencepiece.encode(text).ids) == text
+def test_sentencepiece_text_decodes_to_what_it_was(spm: Tokenizer, text: str) -> None:
+    assert spm.decode(spm.encode(text).ids) == text
 
 
 def test_merges_come_in_the_order_of_their_scores() -> None:
@@ -110,11 +94,13 @@ def test_merges_come_in_the_order_of_their_scores() -> None:
 
 def spm_ids(text: str) -> list[int]:
     """SentencePiece's BPE, as llama.cpp has it: while two neighbours make a known piece, join the best scored pair."""
-    index = {piece: number for number, piece in enumerate(SPM_TOKENS)}
+    data = Metadata(Path(), SPM)
+    tokens, scores = data.texts("tokenizer.ggml.tokens"), data.numbers("tokenizer.ggml.scores")
+    index = {piece: number for number, piece in enumerate(tokens)}
     parts = list((SPACE + text if text else text).replace(" ", SPACE))
     while True:
         pairs = [
-            (-SPM_SCORES[index[left + right]], at)
+            (-scores[index[left + right]], at)
             for at, (left, right) in enumerate(pairwise(parts))
             if left + right in index
         ]

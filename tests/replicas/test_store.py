@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
@@ -126,6 +127,14 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(store: ModelStore, gguf: Pat
     with pytest.raises(KeyboardInterrupt):
         store.import_gguf(gguf, progress=interrupt)
     assert names(store) == []
+
+
+def test_what_a_killed_process_left_a_day_ago_is_cleared_away(store: ModelStore, gguf: Path) -> None:
+    for name in ("old", "new"):
+        (store.root / f".unfinished-{name}").mkdir(parents=True)
+    os.utime(store.root / ".unfinished-old", (0, 0))
+    store.import_gguf(gguf)
+    assert names(store) == [".unfinished-new", "tiny-llama"]
 
 
 def test_progress_counts_every_byte_of_both_stages(store: ModelStore, gguf: Path) -> None:
