@@ -63,13 +63,12 @@ def run(
     prompt: Annotated[str, typer.Argument(help="What to ask.")],
     port: PortOption = DEFAULT_PORT,
     model: ModelOption = None,
-    system: SystemOption = None,
     max_tokens: MaxTokensOption = 256,
     temperature: TemperatureOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Ask one question; the answer streams to stdout."""
-    talk = Conversation(port, model, system, max_tokens, temperature, [{"role": "user", "content": prompt}])
+    talk = Conversation(port, model, None, max_tokens, temperature, [{"role": "user", "content": prompt}])
     with talk.answer() as stream:
         for text in stream.text_stream:
             if not as_json:
