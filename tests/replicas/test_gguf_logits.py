@@ -103,6 +103,18 @@ def test_a_tied_embedding_is_stored_once_and_everything_can_be_mapped(tmp_path: 
     assert [name for name, place in places.items() if int(place["offset"]) % 4096] == []
 
 
+@pytest.mark.parametrize("tiny", [Tiny(kind="Q4_0", is_tied=True), Tiny(kind="F16"), Tiny(kind="F32", ffn=172)])
+def test_made_in_small_pieces_an_export_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny
+) -> None:
+    whole = tiny_export(tmp_path / "whole", tiny)
+    monkeypatch.setattr("replicas.gguf.weights.PIECE_WEIGHTS", 700)
+    monkeypatch.setattr("replicas.gguf.rotary.PIECE_TOKENS", 100)
+    pieces = tiny_export(tmp_path / "pieces", tiny)
+    for file in whole.iterdir():
+        assert (pieces / file.name).read_bytes() == file.read_bytes()
+
+
 def test_greedy_output_of_the_tiny_model_is_varied(tmp_path: Path) -> None:
     export(tiny_gguf(tmp_path / "tiny.gguf", TINY), tmp_path / "export")
     for prompt in ([1, 50, 60], [7, 8, 9, 10]):
