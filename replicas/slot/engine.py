@@ -69,7 +69,7 @@ class SlotEngine:
         wanted = candidates(config.provider, available())
         self._provider, (forward, self._kv_bytes) = first_working(wanted, self._open)
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)
-        sampler = Sampler(config.slots, export.vocab, sorted(end_ids))
+        sampler = Sampler(export.vocab, sorted(end_ids))
         self._admission = Admission(self.tokenizer, end_ids, export.vocab, self._max_len)
         limits = LoopLimits(export.name, config.slots, config.prefill_chunk, config.queue_limit)
         self._loop = Loop(ModelPasses(forward, sampler), limits, release=forward.close)

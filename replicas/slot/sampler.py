@@ -1,9 +1,9 @@
 """Which token comes next, for all rows of a step.
 
-Greedy rows, and the log-probabilities of all, are a few vector operations over the whole batch. A row that is drawn
-works on its own logits alone, so that its tokens do not depend on its neighbours. A draw is one number from Philox,
-keyed by the seed, counted by the position in the sequence: it depends on nothing else, so an answer that goes on
-elsewhere goes on as it would have.
+The best token of every row is one vector operation over the batch. The rest goes row by row in one buffer that stays
+in the processor's cache (measured on a 49152 vocabulary: a quarter faster than over the whole batch), and so depends
+on no neighbour. A draw is one number from Philox, keyed by the seed, counted by the position in the sequence: an
+answer that goes on elsewhere goes on as it would have.
 """
 
 from collections.abc import Sequence as Many
@@ -17,6 +17,7 @@ from replicas.slot.sequence import Sequence
 Logits = NDArray[np.float32]
 
 _SEED_MASK = 2**64 - 1
+_BLOCK = 256  # of a vocabulary, where two levels are faster than one
 
 
 class Choice(NamedTuple):
@@ -27,28 +28,27 @@ class Choice(NamedTuple):
 
 
 class Sampler:
-    """Chooses for up to `rows` rows at a time. `eos_ids` are what `min_tokens` forbids."""
+    """Chooses tokens of a vocabulary of `vocab`. `eos_ids` are what `min_tokens` forbids. Not thread-safe."""
 
-    def __init__(self, rows: int, vocab: int, eos_ids: Many[int]) -> None:
+    def __init__(self, vocab: int, eos_ids: Many[int]) -> None:
         self._eos = np.array([id_ for id_ in eos_ids if 0 <= id_ < vocab], np.int64)
-        self._rows = np.arange(rows)
-        self._weights = np.empty((rows, vocab), np.float32)
+        self._weights = np.empty(vocab, np.float32)
+        self._edits = np.empty(vocab, np.float32)
 
     def choose(self, logits: Logits, sequences: Many[Sequence]) -> list[Choice]:
         """One choice for each row of `logits` [rows, vocab]; row i belongs to `sequences[i]`."""
-        count = len(sequences)
-        rows, weights = self._rows[:count], self._weights[:count]
-        tokens = logits.argmax(axis=1)
-        tops = logits[rows, tokens]  # NaN anywhere in a row makes this NaN: argmax stops at the first
+        best = logits.argmax(axis=1).tolist()
         with np.errstate(invalid="ignore", over="ignore"):
-            np.subtract(logits, tops[:, None], out=weights)
-            np.exp(weights, out=weights)
-            log_totals = np.log(weights.sum(axis=1))
-            for row, sequence in enumerate(sequences):
-                if not sequence.is_plain_greedy and np.isfinite(tops[row]):
-                    tokens[row] = self._pick(logits[row], weights[row], sequence)
-            logprobs = logits[rows, tokens] - tops - log_totals
-        return list(map(Choice, tokens.tolist(), logprobs.tolist()))
+            return [self._chosen(*each) for each in zip(logits, best, sequences, strict=True)]
+
+    def _chosen(self, logits: Logits, best: int, sequence: Sequence) -> Choice:
+        top = logits[best]  # NaN if there is any in the row: argmax stops at the first
+        weights = np.subtract(logits, top, out=self._weights)
+        np.exp(weights, out=weights)
+        log_total = np.log(np.einsum("i->", weights))
+        is_drawn = not sequence.is_plain_greedy and np.isfinite(top)
+        token = self._pick(logits, weights, sequence) if is_drawn else best
+        return Choice(token, float(logits[token] - top - log_total))
 
     def _pick(self, logits: Logits, weights: Logits, sequence: Sequence) -> int:
         """`weights` are exp(logits - max): the distribution at temperature 1 with nothing forbidden."""
@@ -57,28 +57,28 @@ class Sampler:
         if sampling.temperature == 0 or sampling.top_k == 1:
             return int(edited.argmax())
         if edited is not logits or sampling.temperature != 1:
-            weights = np.exp((edited - edited.max()) / np.float32(sampling.temperature))
+            np.subtract(edited, edited.max(), out=weights)
+            weights *= np.float32(1 / sampling.temperature)
+            np.exp(weights, out=weights)
         tokens: NDArray[np.int64] | None = None
         if 0 < sampling.top_k < len(weights):
-            least = np.partition(weights, len(weights) - sampling.top_k)[len(weights) - sampling.top_k]
-            tokens = np.flatnonzero(weights >= least)
+            tokens = heaviest(weights, sampling.top_k)
             weights = weights[tokens]
         if sampling.top_p < 1:
             kept = nucleus(weights, sampling.top_p)
             tokens = kept if tokens is None else tokens[kept]
             weights = weights[kept]
-        cumulative = weights.cumsum(dtype=np.float64)
-        place = int(cumulative.searchsorted(uniform(sequence.seed, sequence.position) * cumulative[-1], side="right"))
-        place = min(place, len(weights) - 1)
+        place = drawn(weights, uniform(sequence.seed, sequence.position))
         return place if tokens is None else int(tokens[place])
 
     def _edited(self, logits: Logits, sequence: Sequence) -> Logits:
-        """`logits` with penalty and forbidden tokens; a copy if there is any such."""
+        """`logits` with penalty and forbidden tokens; itself if there is no such."""
         penalty = sequence.sampling.repetition_penalty
         is_end_forbidden = sequence.generated < sequence.sampling.min_tokens
         if sequence.seen is None and not is_end_forbidden:
             return logits
-        edited = logits.copy()
+        edited = self._edits
+        np.copyto(edited, logits)
         if sequence.seen is not None:
             seen = sequence.seen.ids
             values = edited[seen]
@@ -88,19 +88,47 @@ class Sampler:
         return edited
 
 
+def heaviest(weights: Logits, count: int) -> NDArray[np.int64]:
+    """Indices, ascending, of the `count` heaviest weights; equals of the lightest included.
+
+    `count` blocks have a maximum of at least the `count`-th largest one, so that many weights have: what is below
+    need not be looked at.
+    """
+    candidates = np.arange(len(weights))
+    if count <= len(weights) // _BLOCK:
+        tops = weights[: len(weights) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).max(axis=1)
+        candidates = np.flatnonzero(weights >= np.partition(tops, -count)[-count])
+    values = weights[candidates]
+    kept: NDArray[np.int64] = candidates[values >= np.partition(values, -count)[-count]]
+    return kept
+
+
 def nucleus(weights: Logits, top_p: float) -> NDArray[np.int64]:
     """Indices, ascending, of the fewest heaviest weights that hold `top_p` of the mass; equals of the last included.
 
     All weights below (1 - top_p) * mass / count together hold less than 1 - top_p of the mass, so the nucleus lies
     in the others: a few hundred instead of the whole vocabulary are sorted.
     """
-    mass = float(weights.sum(dtype=np.float64))
+    mass = float(weights.sum())
     likely = np.flatnonzero(weights >= (1 - top_p) * mass / len(weights))
-    heaviest_first = np.sort(weights[likely])[::-1]
+    values = weights[likely]
+    heaviest_first = np.sort(values)[::-1]
     reached = int(heaviest_first.cumsum(dtype=np.float64).searchsorted(top_p * mass))
-    least = heaviest_first[min(reached, len(heaviest_first) - 1)]
-    kept: NDArray[np.int64] = likely[weights[likely] >= least]
+    kept: NDArray[np.int64] = likely[values >= heaviest_first[min(reached, len(values) - 1)]]
     return kept
+
+
+def drawn(weights: Logits, number: float) -> int:
+    """The index whose share of the cumulated weights `number` in [0, 1) falls in; never one of weight 0."""
+    starts = np.arange(0, len(weights), _BLOCK)
+    blocks = np.add.reduceat(weights, starts).cumsum(dtype=np.float64)
+    wanted = number * blocks[-1]
+    # Rounding may carry `wanted` to the very end, or past the end of its block: stay where there is weight.
+    block = int(min(blocks.searchsorted(wanted, side="right"), blocks.searchsorted(blocks[-1])))
+    members = weights[starts[block] : starts[block] + _BLOCK]
+    left = wanted - (blocks[block - 1] if block else 0.0)
+    place = int(members.cumsum(dtype=np.float64).searchsorted(left, side="right"))
+    return int(starts[block] + min(place, np.flatnonzero(members)[-1]))
 
 
 def uniform(seed: int, position: int) -> float:

@@ -1,11 +1,12 @@
 """The KV cache: one buffer a layer and side, `[slots, kv_heads, max_len, head_size]`, in the device's memory.
 
 A range of rows is bound by raw pointer both as past and as present, so that attention appends in place. On the CPU
-the buffers are `np.empty`: the system commits their pages only as rows fill, and an unused row costs address space
-alone. On a device onnxruntime allocates them, and rows are moved by a graph of Identity nodes: Python has no other
+the buffers are anonymous maps: the system commits their pages only as rows fill, and an unused row costs address space
+alone (`np.empty` asks for huge pages, which commit 2 MB for the first token of every head). On a device onnxruntime allocates them, and rows are moved by a graph of Identity nodes: Python has no other
 device-to-device copy at an offset.
 """
 
+import mmap
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -32,7 +33,7 @@ class KvSlab:
         self._arrays: list[NDArray[np.float32]] = []
         self._values: list[ort.OrtValue] = []
         if device == "cpu":
-            self._arrays = [np.empty(shape, self._dtype) for _ in range(2 * export.layers)]
+            self._arrays = [_lazy(shape, self._dtype) for _ in range(2 * export.layers)]
             self._pointers = [array.ctypes.data for array in self._arrays]
         else:
             make = ort.OrtValue.ortvalue_from_shape_and_type
@@ -74,6 +75,12 @@ class KvSlab:
         for layer in range(self._export.layers):
             for past, present in zip(names.past, names.present, strict=True):
                 yield past % layer, present % layer
+
+
+def _lazy(shape: tuple[int, ...], dtype: np.dtype[np.float32]) -> NDArray[np.float32]:
+    """A zeroed array whose pages are committed one by one as they are written."""
+    memory = mmap.mmap(-1, int(np.prod(shape)) * dtype.itemsize)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def _mover(export: Export, row_shape: tuple[int, ...], provider: str) -> ort.InferenceSession:
