@@ -1,9 +1,10 @@
 """The KV cache: one buffer a layer and side, `[slots, kv_heads, max_len, head_size]`, in the device's memory.
 
 A range of rows is bound by raw pointer both as past and as present, so that attention appends in place. On the CPU
-the buffers are anonymous maps: the system commits their pages only as rows fill, and an unused row costs address space
-alone (`np.empty` asks for huge pages, which commit 2 MB for the first token of every head). On a device onnxruntime allocates them, and rows are moved by a graph of Identity nodes: Python has no other
-device-to-device copy at an offset.
+the buffers are anonymous maps: the system commits their pages only as rows fill, and an unused row costs address
+space alone (`np.empty` asks for huge pages, which commit 2 MB for the first token of every head). On a device
+onnxruntime allocates them, and rows are moved by a graph of Identity nodes: Python has no other device-to-device copy
+at an offset.
 """
 
 import mmap
