@@ -1,8 +1,8 @@
 """Places a GGUF file's tensors in the data file and says how each is read, a piece of rows at a time.
 
 A matrix is quantized in blocks of 32 inputs; one whose inputs are no multiple of 32 stays in 32-bit floats. A piece is
-a quarter of a million weights, in whole heads where llama.cpp has reordered the rows of a head for its interleaved rotary
-embedding: there the even ones go first again, as GroupQueryAttention rotates halves.
+a quarter of a million weights, in whole heads where llama.cpp has reordered the rows of a head for its interleaved
+rotary embedding: there the even ones go first again, as GroupQueryAttention rotates halves.
 """
 
 from collections.abc import Iterator
