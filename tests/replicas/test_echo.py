@@ -1,0 +1,64 @@
+"""EchoEngine beyond the contract: what it says, and when time runs out."""
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicas.collect import collect
+from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer, last_text
+from replicas.engine import Finish, Generation, Message
+from replicas.errors import DeadlineExceeded
+from tests.replicas.engines import Inbox, asked, sampled
+
+TALK = (Message("system", "be brief"), Message("user", "first"), Message("assistant", "so"), Message("user", "läst"))
+
+
+def test_it_answers_with_the_last_message() -> None:
+    engine = EchoEngine()
+    answer = collect(engine, Generation("one", TALK, sampled(max_tokens=100)))
+    engine.close()
+    assert (answer.text, answer.final.finish) == ("läst", Finish.END)
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1))
+def test_any_text_survives_the_byte_tokens(text: str) -> None:
+    tokenizer = EchoTokenizer()
+    ids = last_text(tokenizer.encode_chat([Message("user", "before"), Message("user", text)]))
+    assert ids == tokenizer.encode(text)
+
+
+def test_ignore_eos_says_it_again() -> None:
+    engine = EchoEngine()
+    answer = collect(engine, asked(text="abc", max_tokens=8, ignore_eos=True))
+    engine.close()
+    assert answer.text == "abcabcab"
+
+
+def test_nothing_to_say_is_an_empty_answer() -> None:
+    engine = EchoEngine()
+    answer = collect(engine, asked(text=""))
+    engine.close()
+    assert (answer.text, answer.final.finish) == ("", Finish.END)
+
+
+def test_a_step_with_a_delay_ends_at_once_when_the_engine_closes() -> None:
+    engine, inbox = EchoEngine(EchoConfig(delay_s=3600.0)), Inbox()
+    engine.submit(asked(), inbox)
+    inbox.begun()
+    engine.close()
+    assert inbox.final().finish is Finish.CANCELLED
+
+
+def test_a_running_answer_stops_when_the_clock_passes_its_deadline() -> None:
+    now_s = [0.0]
+    engine, gate = EchoEngine(clock=lambda: now_s[0]), threading.Event()
+    inbox = Inbox(gate)
+    engine.submit(Generation("late", (Message("user", "slow"),), sampled(), deadline_s=5.0), inbox)
+    inbox.begun()
+    now_s[0] = 5.0
+    gate.set()
+    final = inbox.final()
+    engine.close()
+    assert isinstance(final.error, DeadlineExceeded)
+    assert (inbox.text, final.timings.decode_s) == ("s", 5.0)
