@@ -5,9 +5,11 @@ Imported only after the environment is set (see `environment.serve_environment`)
 
 import logging
 import signal
-import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import onnxruntime
 import ray
@@ -15,9 +17,10 @@ from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from cluster.mounting import mounted_routes
+from cluster import instance
 from cluster.planning import plan_of
 from cluster.settings import RaySettings, Settings
+from cluster.swarm.routes import swarm_routes, wake
 from deployments.application import application
 from deployments.plan import APP_NAME
 from replicas.errors import Unavailable
@@ -30,14 +33,31 @@ NAMESPACE = "shoal"
 FAILED = {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY}
 
 
+class StopRequest:
+    """Set by SIGINT or SIGTERM. Not a threading.Event: setting one in a signal handler deadlocks when two signals
+    meet, as they do when a terminal and a supervisor both send one."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether a signal has come, after `timeout_s` at most."""
+        if not self._is_set:
+            time.sleep(timeout_s)
+        return self._is_set
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._is_set = True
+
+
 def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_ready: Callable[[], None]) -> None:
     """Run the service until SIGINT or SIGTERM, then end it.
 
     Raises SettingsError, or Unavailable with the cause if it cannot start within START_WAIT_S.
     """
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = StopRequest()
     has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     plan = plan_of(settings, home, has_gpu=has_gpu)
     try:
@@ -47,11 +67,14 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
             http_options=HTTPOptions(host=settings.http.host, port=internal_port),
             logging_config=LoggingConfig(enable_access_log=False),
         )
-        target = serve.RunTarget(application(plan, mounted_routes), name=APP_NAME)
+        journal = instance.folder(home, settings.http.port) / "jobs.sqlite"
+        target = serve.RunTarget(application(plan, partial(swarm_routes, journal)), name=APP_NAME)
         serve.run_many([target], wait_for_applications_running=False)
         if _wait_until_running(stopping):
+            wake(journal, plan)
             on_ready()
-            stopping.wait()
+            while not stopping.wait(POLL_S):
+                pass
     finally:
         _stop()
 
@@ -72,7 +95,7 @@ def _start_ray(settings: RaySettings, *, has_gpu: bool) -> None:
     )
 
 
-def _wait_until_running(stopping: threading.Event) -> bool:
+def _wait_until_running(stopping: StopRequest) -> bool:
     """True when every deployment runs, False if asked to stop before. Raises Unavailable with Serve's own words."""
     waited_s = 0.0
     while not stopping.wait(POLL_S):
