@@ -1,0 +1,134 @@
+"""The swarm routes. Every error becomes a response in one place; every await on the conductor has a deadline there.
+
+POST /v1/swarms                 202 with the job; Idempotency-Key makes sending it twice safe
+GET  /v1/swarms                 the latest jobs, without outputs
+GET  /v1/swarms/{id}            the job, outputs once it is over; ?wait_s=N waits for that
+GET  /v1/swarms/{id}/events     server-sent events; ?after=N or Last-Event-ID goes on after an event
+POST /v1/swarms/{id}/cancel     the job, cancelled
+"""
+
+import hashlib
+import logging
+import math
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cluster.swarm.error_wire import error_json
+from cluster.swarm.event import EventBatch
+from cluster.swarm.port import ConductorPort
+from cluster.swarm.spec import parse_swarm_json
+from cluster.swarm.wire import JOB, JOBS, event_frame
+from deployments.desk import read_body
+from deployments.event_stream import EventStream
+from replicas.errors import InvalidRequest, Overloaded, ShoalError
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+PING = b": ping\n\n"
+WAIT_MAX_S = 20.0
+KEY_CHARS_MAX = 200
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class SwarmApi:
+    """The handlers. `ping_s` is how long an event stream may be silent."""
+
+    def __init__(self, port: ConductorPort, body_limit_bytes: int, ping_s: float) -> None:
+        self._port = port
+        self._body_limit_bytes = body_limit_bytes
+        self._ping_s = ping_s
+
+    def routes(self) -> list[Route]:
+        """Every route, for an application to mount."""
+        return [
+            Route("/v1/swarms", _answering(self.submit), methods=["POST"]),
+            Route("/v1/swarms", _answering(self.jobs), methods=["GET"]),
+            Route("/v1/swarms/{job_id}", _answering(self.job), methods=["GET"]),
+            Route("/v1/swarms/{job_id}/events", _answering(self.events), methods=["GET"]),
+            Route("/v1/swarms/{job_id}/cancel", _answering(self.cancel), methods=["POST"]),
+        ]
+
+    async def submit(self, request: Request) -> Response:
+        """Accept a job."""
+        key = request.headers.get("idempotency-key")
+        spec = parse_swarm_json(await read_body(request, self._body_limit_bytes))
+        view = await self._port.submit(_job_id(key), spec)
+        return Response(JOB.dump_json(view), 202, {"location": f"/v1/swarms/{view.id}"}, JSON)
+
+    async def jobs(self, _: Request) -> Response:
+        """List jobs."""
+        return Response(b'{"data":' + JOBS.dump_json(await self._port.jobs()) + b"}", media_type=JSON)
+
+    async def job(self, request: Request) -> Response:
+        """Show a job."""
+        wait_s = min(WAIT_MAX_S, _number(request.query_params.get("wait_s"), "wait_s"))
+        return Response(JOB.dump_json(await self._port.job(_id(request), wait_s)), media_type=JSON)
+
+    async def cancel(self, request: Request) -> Response:
+        """End a job."""
+        return Response(JOB.dump_json(await self._port.cancel(_id(request))), media_type=JSON)
+
+    async def events(self, request: Request) -> Response:
+        """Follow a job."""
+        seen = request.query_params.get("after") or request.headers.get("last-event-id")
+        after = int(_number(seen, "after"))
+        first = await self._port.events(_id(request), after, 0.0)  # an unknown job is a 404, not a broken stream
+        return EventStream(self._frames(_id(request), after, first), {})
+
+    async def _frames(self, job_id: str, after: int, batch: EventBatch) -> AsyncGenerator[bytes, None]:
+        while True:
+            if batch.events:
+                after = batch.events[-1].seq
+            yield b"".join(map(event_frame, batch.events)) or PING
+            if batch.is_last:
+                return
+            try:
+                batch = await self._port.events(job_id, after, self._ping_s)
+            except ShoalError as error:  # the stream ends early; a reader comes back with the last id it saw
+                log.warning("the events of job %s broke off: %s", job_id, error)
+                return
+
+
+def error_response(error: ShoalError) -> Response:
+    """`error` as the routes answer it."""
+    headers = {"retry-after": str(math.ceil(error.retry_after_s))} if isinstance(error, Overloaded) else {}
+    return Response(error_json(error), error.status, headers, JSON)
+
+
+def _answering(handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ShoalError as error:
+            return error_response(error)
+
+    return answer
+
+
+def _job_id(key: str | None) -> str:
+    if key is None:
+        return f"swarm_{uuid.uuid4().hex[:24]}"
+    if not 0 < len(key) <= KEY_CHARS_MAX:
+        raise InvalidRequest(f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} characters", "idempotency-key")
+    return f"swarm_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+def _id(request: Request) -> str:
+    return str(request.path_params["job_id"])
+
+
+def _number(text: str | None, param: str) -> float:
+    try:
+        number = float(text or 0)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 2**53:
+        raise InvalidRequest(f"{param} must be a number, at least 0", param)
+    return number

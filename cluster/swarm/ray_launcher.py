@@ -1,0 +1,96 @@
+"""Shards as Ray tasks, each one process with asyncio inside, and their reports on the way back.
+
+A shard reports by calling the conductor's actor, every batch numbered: one that is sent again because its answer got
+lost is taken once. The answer says whether the shard is still known here; a cancelled one is not, so it ends at its
+next report (every half second at least). Ray retries no task: only the conductor knows what a dead worker had done.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from cluster.swarm.answerer import Connect
+from cluster.swarm.event import Event
+from cluster.swarm.launcher import ShardLost, run_connected
+from cluster.swarm.outbox import Report
+from cluster.swarm.shard import Shard
+from replicas.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+CPUS = 0.01  # a shard waits for replicas; asking for a whole CPU it could wait for them to free one, forever
+REPORT_S = 10.0
+REPORT_AGAIN_S = 0.5
+REPORT_ATTEMPTS = 60
+
+Deliver: TypeAlias = Callable[[str, int, Sequence[Event]], Awaitable[bool]]
+"""The conductor's end: shard, number of the batch, batch -> is the shard wanted."""
+
+
+@dataclass(slots=True)
+class _Inbox:
+    report: Report
+    last_number: int = 0
+
+
+class RayLauncher:
+    """Launches shards as Ray tasks that answer to `conductor`, a handle of the actor this lives in."""
+
+    def __init__(self, conductor: ActorHandle[object], connect: Connect) -> None:
+        self._conductor = conductor
+        self._connect = connect
+        self._inboxes: dict[str, _Inbox] = {}
+
+    async def run(self, shard: Shard, report: Report) -> None:
+        """Run `shard` in a worker process."""
+        self._inboxes[shard.id] = _Inbox(report)
+        try:
+            await _shard_task.remote(shard, self._connect, self._conductor)
+        except RayTaskError as error:
+            raise ShardLost(f"{type(error.cause).__name__}: {error.cause}") from None
+        except RayError as error:
+            raise ShardLost(" ".join(str(error).split())[:300]) from None
+        finally:
+            del self._inboxes[shard.id]
+
+    async def deliver(self, shard_id: str, number: int, events: Sequence[Event]) -> bool:
+        """Take a batch of a shard."""
+        inbox = self._inboxes.get(shard_id)
+        if inbox is None:
+            return False
+        if number <= inbox.last_number:
+            return True
+        inbox.last_number = number
+        return await inbox.report(events)
+
+
+@ray.remote(num_cpus=CPUS, max_retries=0, scheduling_strategy="SPREAD")
+def _shard_task(shard: Shard, connect: Connect, conductor: ActorHandle[object]) -> None:
+    reports = _Reports(shard.id, conductor)
+    asyncio.run(run_connected(shard, connect, reports.send))
+
+
+class _Reports:
+    """A shard's line to the conductor."""
+
+    def __init__(self, shard_id: str, conductor: ActorHandle[object]) -> None:
+        self._shard_id = shard_id
+        self._conductor = conductor
+        self._number = 0
+
+    async def send(self, events: Sequence[Event]) -> bool:
+        """Send a batch until it is taken. Raises Unavailable."""
+        self._number += 1
+        for _ in range(REPORT_ATTEMPTS):
+            try:
+                async with asyncio.timeout(REPORT_S):
+                    return bool(await self._conductor.deliver.remote(self._shard_id, self._number, events))
+            except (RayError, TimeoutError) as error:
+                log.warning("shard %s cannot reach the conductor: %s", self._shard_id, type(error).__name__)
+                await asyncio.sleep(REPORT_AGAIN_S)
+        raise Unavailable("the swarm conductor")

@@ -1,0 +1,33 @@
+"""The swarm routes of an instance: the HTTP handlers on the cluster's conductor. What the ingress mounts.
+
+    application(plan, functools.partial(swarm_routes, journal_path))
+
+The conductor is made at the first call, and jobs that a stopped instance left in the journal go on then; `wake` in the
+process that starts the instance makes it at once.
+"""
+
+import functools
+from pathlib import Path
+
+from starlette.routing import Route
+
+from cluster.swarm.http_api import SwarmApi
+from cluster.swarm.ray_conductor import ConductorPlan, RayConductor, conductor_handle
+from deployments.answering import connect
+from deployments.plan import AppPlan
+
+
+def conductor_plan(journal_path: Path, plan: AppPlan) -> ConductorPlan:
+    """The conductor of the instance that `plan` describes, with its journal at `journal_path`."""
+    return ConductorPlan(journal_path, functools.partial(connect, plan))
+
+
+def swarm_routes(journal_path: Path, plan: AppPlan) -> list[Route]:
+    """The routes, for an event loop inside the cluster."""
+    port = RayConductor(conductor_plan(journal_path, plan))
+    return SwarmApi(port, plan.http.body_limit_bytes, plan.http.ping_interval_s).routes()
+
+
+def wake(journal_path: Path, plan: AppPlan) -> None:
+    """Make the conductor now, in a process that is connected to Ray: jobs of an earlier run go on."""
+    conductor_handle(conductor_plan(journal_path, plan))
