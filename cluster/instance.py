@@ -5,6 +5,8 @@ The record names the process of `shoal up` by pid and start time, so that a stal
 
 import json
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,16 +91,18 @@ def stop(home: Path, instance: Instance) -> bool:
     family = process.children(recursive=True)
     process.terminate()
     _, alive = psutil.wait_procs([process], timeout=STOP_WAIT_S)
-    stragglers = [*alive, *(child for child in family if child.is_running())]
-    _, stragglers = psutil.wait_procs(stragglers, timeout=KILL_WAIT_S if not alive else 0.0)
-    for straggler in stragglers:
-        try:
-            straggler.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(stragglers, timeout=KILL_WAIT_S)
+    end([*alive, *family], 0.0 if alive else KILL_WAIT_S)
     forget(home, instance.port)
     return not alive
+
+
+def end(processes: Sequence[psutil.Process], wait_s: float) -> None:
+    """Give `processes` `wait_s` to end by themselves, then kill the rest and see them gone."""
+    _, stragglers = psutil.wait_procs(processes, timeout=wait_s)
+    for straggler in stragglers:
+        with suppress(psutil.NoSuchProcess):
+            straggler.kill()
+    psutil.wait_procs(stragglers, timeout=KILL_WAIT_S)
 
 
 def require_free_port(home: Path, host: str, port: int) -> None:

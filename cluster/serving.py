@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 import onnxruntime
+import psutil
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
@@ -57,6 +58,7 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
 
     Raises SettingsError, or Unavailable with the cause if it cannot start within START_WAIT_S.
     """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     stopping = StopRequest()
     has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     plan = plan_of(settings, home, has_gpu=has_gpu)
@@ -76,7 +78,7 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
             while not stopping.wait(POLL_S):
                 pass
     finally:
-        _stop()
+        _stop(is_own_cluster=settings.ray.address is None)
 
 
 def _start_ray(settings: RaySettings, *, has_gpu: bool) -> None:
@@ -111,11 +113,15 @@ def _wait_until_running(stopping: StopRequest) -> bool:
     return False
 
 
-def _stop() -> None:
+def _stop(*, is_own_cluster: bool) -> None:
     """End the application, then Ray. A failure here must not hide the error that led here."""
     try:
-        if ray.is_initialized():
+        if ray.is_initialized() and is_own_cluster:
+            serve.delete(APP_NAME)  # replicas drain; the rest of Serve ends with the cluster
+        elif ray.is_initialized():
             serve.shutdown()  # type: ignore[no-untyped-call]
     except Exception:
         logger.exception("Serve did not shut down cleanly")
+    family = psutil.Process().children(recursive=True)
     ray.shutdown()
+    instance.end(family, instance.KILL_WAIT_S)  # the port is free when we are gone
