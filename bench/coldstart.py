@@ -1,0 +1,85 @@
+"""From nothing to the first token, and the memory of every process: `python -m bench.coldstart [--json FILE]`.
+
+Starts an instance as `shoal up --detach` does, asks it for one token as soon as /ready is 200, and reads the memory of
+its processes after that answer. The model is in the store already; the operating system may have its file in memory.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.http_streams import run
+from cluster.cli_status import memory
+from cluster.demo.service import Ended, ended_by_signals, temporary_service
+from cluster.environment import shoal_home
+
+RESULT = Path("bench/results/coldstart.json")
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process; `own_mb` would be freed if it ended, `resident_mb` counts what it shares."""
+
+    name: str
+    own_mb: float
+    resident_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """Seconds from the command to /ready, and to the first token."""
+
+    ready_s: float
+    first_token_s: float
+    processes: list[Process]
+
+
+def bench() -> ColdStart:
+    """Start, ask, look, end."""
+    began_s = time.perf_counter()
+    with ended_by_signals(), temporary_service(shoal_home()) as service:
+        ready_s = time.perf_counter() - began_s
+        url = urlsplit(service.url)
+        asyncio.run(run(url.hostname or "", url.port or 0, streams=1, tokens=1))
+        first_token_s = time.perf_counter() - began_s
+        rows = memory(service)
+    processes = [
+        Process(str(row["name"]), int(str(row["unique_bytes"])) / MB, int(str(row["resident_bytes"])) / MB)
+        for row in rows
+    ]
+    return ColdStart(ready_s, first_token_s, processes)
+
+
+def table(found: ColdStart) -> str:
+    """For people."""
+    lines = [
+        f"ready after {found.ready_s:.1f} s, first token after {found.first_token_s:.1f} s ({os.cpu_count()} cores)",
+        f"{'own MB':>8} {'resident MB':>12}  process",
+    ]
+    lines += [f"{p.own_mb:>8.0f} {p.resident_mb:>12.0f}  {p.name}" for p in found.processes]
+    lines.append(f"{sum(p.own_mb for p in found.processes):>8.0f} {'':>12}  all {len(found.processes)}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.coldstart", description="Time to first token, and memory.")
+    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
+    options = parser.parse_args()
+    found = bench()
+    print(table(found))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"command": "python -m bench.coldstart", **asdict(found)}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Ended as ended:
+        sys.exit(ended.exit_status)
