@@ -2,7 +2,7 @@
 
 The engine's thread puts chunks in; the client's token stream takes out everything that has gathered since it last
 looked, so one item crosses the wire per engine step however many requests are under way. An outbox is bounded by what
-its requests may generate; one that nobody has drained for `IDLE_S` is dropped with its requests.
+its requests may generate; one that nobody drains is dropped with its requests (see `replica`).
 """
 
 import asyncio
@@ -24,6 +24,13 @@ class Outbox:
         self._ready = asyncio.Event()
         self._is_signalled = False
         self._lock = threading.Lock()
+        self.reader = 0
+
+    def open(self) -> int:
+        """The number of a new reader. Whoever read before gets nothing more: a broken stream may outlive its heir."""
+        self.reader += 1
+        self._ready.set()
+        return self.reader
 
     def put(self, chunk: Chunk) -> None:
         """Add a chunk; wakes the reader once per batch, not per chunk."""
@@ -34,12 +41,16 @@ class Outbox:
         if should_wake and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ready.set)
 
-    async def take(self) -> list[WireChunk]:
-        """Wait until there is something, and take all of it."""
-        await self._ready.wait()
-        with self._lock:
-            self._ready.clear()
-            self._is_signalled = False
-            taken = list(self._items)
-            self._items.clear()
-        return taken
+    async def take(self, reader: int) -> list[WireChunk]:
+        """Wait until there is something, and take all of it; empty once `reader` is not the latest any more."""
+        while True:
+            await self._ready.wait()
+            if reader != self.reader:
+                return []
+            with self._lock:
+                self._ready.clear()
+                self._is_signalled = False
+                taken = list(self._items)
+                self._items.clear()
+            if taken:
+                return taken

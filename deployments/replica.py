@@ -7,7 +7,7 @@ on that call but through `pump`, one stream per client for all of its generation
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from deployments.outbox import Outbox, WireChunk
@@ -16,6 +16,10 @@ from replicas.engine import Chunk, Engine, EngineStats, Finish, Generation, Stre
 from replicas.errors import ShoalError
 
 logger = logging.getLogger(__name__)
+
+# A client opens a broken token stream again within a fraction of a second; one that has not for so long is dead, and
+# nobody reads what its generations still make.
+IDLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +33,28 @@ class Admission:
 class Ticket:
     """An admitted generation: `done` resolves with its last chunk."""
 
-    def __init__(self, stream: Stream, done: asyncio.Future[None]) -> None:
+    def __init__(self, stream: Stream, done: asyncio.Future[None], caller: "Caller") -> None:
         self.stream = stream
         self.done = done
+        self.caller = caller
+
+
+class Caller:
+    """One client: its chunks, and its generations under way."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.tickets: set[Ticket] = set()
 
 
 class PoolReplica:
     """One engine and the clients that it answers. Lives on one event loop; only sinks run elsewhere."""
 
-    def __init__(self, engine: Engine, metrics: ReplicaMetrics) -> None:
+    def __init__(self, engine: Engine, metrics: ReplicaMetrics, idle_s: float = IDLE_S) -> None:
         self.engine = engine
         self.metrics = metrics
-        self._outboxes: dict[str, Outbox] = {}
+        self._idle_s = idle_s
+        self._callers: dict[str, Caller] = {}
 
     def admit(self, batch: Sequence[Admission]) -> list[Ticket | ShoalError]:
         """Submit every generation of `batch` to the engine at once; a refused one gets its error, the others go on."""
@@ -58,32 +72,52 @@ class PoolReplica:
         try:
             await ticket.done
         finally:
+            ticket.caller.tickets.discard(ticket)
             if not ticket.done.done() or ticket.done.cancelled():
                 ticket.stream.cancel()
         return None
 
-    async def pump(self, client_id: str) -> AsyncIterator[list[WireChunk]]:
-        """Everything the engine makes for `client_id`, one item per engine step."""
-        outbox = self._outbox(client_id)
+    async def pump(self, client_id: str) -> AsyncGenerator[list[WireChunk], None]:
+        """Everything the engine makes for `client_id`, one item per engine step; ends when the client opens another."""
+        outbox = self._caller(client_id).outbox
+        reader = outbox.open()
         try:
-            while True:
-                yield await outbox.take()
+            while items := await outbox.take(reader):
+                yield items
         finally:
-            if self._outboxes.get(client_id) is outbox:
-                del self._outboxes[client_id]
+            self._expect_reader(client_id, reader)
             logger.info("token stream closed", extra={"client_id": client_id})
 
     def stats(self) -> EngineStats:
         """The engine's state now."""
         return self.engine.stats()
 
-    def _outbox(self, client_id: str) -> Outbox:
-        return self._outboxes.setdefault(client_id, Outbox())
+    def _caller(self, client_id: str) -> Caller:
+        caller = self._callers.get(client_id)
+        if caller is None:
+            caller = self._callers[client_id] = Caller()
+            self._expect_reader(client_id, caller.outbox.reader)
+        return caller
+
+    def _expect_reader(self, client_id: str, last_reader: int) -> None:
+        """Drop the client and its generations unless it opens a token stream in time."""
+
+        def drop() -> None:
+            caller = self._callers.get(client_id)
+            if caller is None or caller.outbox.reader != last_reader:
+                return
+            del self._callers[client_id]
+            logger.warning("client dropped", extra={"client_id": client_id, "generations": len(caller.tickets)})
+            for ticket in caller.tickets:
+                ticket.stream.cancel()
+
+        asyncio.get_running_loop().call_later(self._idle_s, drop)
 
     def _submit(self, admission: Admission) -> Ticket | ShoalError:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        outbox = self._outbox(admission.client_id)
+        caller = self._caller(admission.client_id)
+        outbox = caller.outbox
         meter = self.metrics.meter()
 
         def settle() -> None:
@@ -98,9 +132,11 @@ class PoolReplica:
 
         outbox.put(Chunk(admission.generation.id, "", 0))
         try:
-            return Ticket(self.engine.submit(admission.generation, sink), done)
+            ticket = Ticket(self.engine.submit(admission.generation, sink), done, caller)
         except ShoalError as error:
             return error
+        caller.tickets.add(ticket)
+        return ticket
 
 
 async def warm_up(engine: Engine, generation: Generation) -> None:
