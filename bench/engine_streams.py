@@ -14,7 +14,8 @@ from replicas.engine import Chunk, Generation, Sampling
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.forward import Forward
-from replicas.slot.providers import PREFERENCE, open_session
+from replicas.slot.place import CPU
+from replicas.slot.providers import open_session
 from replicas.slot.slab import KvSlab
 
 DEFAULT_EXPORT = Path.home() / ".cache/shoal/models/smollm2-135m-instruct"
@@ -79,9 +80,8 @@ def engine_tokens_s(engine: SlotEngine, streams: int) -> float:
 def main() -> None:
     export = Export.load(Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_EXPORT)
     config = SlotConfig(max_len=_MAX_LEN, provider="cpu")
-    cpu = PREFERENCE[-1]
-    session = open_session(export, cpu, config.threads, is_spinning=config.is_spinning)
-    slab = KvSlab(export, config.slots, _MAX_LEN, cpu.device, cpu.ort_name)
+    session = open_session(export, CPU, config.threads, is_spinning=config.is_spinning)
+    slab = KvSlab(export, config.slots, _MAX_LEN, CPU)
     forward = Forward(session, export, slab, config.slots, _MAX_LEN)
     engine = SlotEngine(export, config)
     print(f"{export.name}, {config.threads} threads, decode tokens/s, medians of {ROUNDS}")

@@ -14,7 +14,8 @@ from replicas.slot.admission import Admission
 from replicas.slot.config import SlotConfig
 from replicas.slot.forward import Forward
 from replicas.slot.loop import Loop, LoopLimits
-from replicas.slot.providers import Provider, available, candidates, first_working, open_session
+from replicas.slot.place import Provider
+from replicas.slot.providers import available, candidates, first_working, open_session
 from replicas.slot.sampler import Choice, Sampler
 from replicas.slot.sequence import Sequence
 from replicas.slot.slab import KvSlab
@@ -108,7 +109,7 @@ class SlotEngine:
     def _open(self, provider: Provider) -> tuple[Forward, int]:
         config = self._config
         session = open_session(self._export, provider, config.threads, is_spinning=config.is_spinning)
-        slab = KvSlab(self._export, config.slots, self._max_len, provider.device, provider.ort_name)
+        slab = KvSlab(self._export, config.slots, self._max_len, provider)
         forward = Forward(session, self._export, slab, config.slots, self._max_len)
         forward.prefill(0, (0, 0), 0)
         forward.decode((0,), (1,))

@@ -9,7 +9,6 @@ the CPU.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import onnxruntime as ort
@@ -17,27 +16,10 @@ import onnxruntime as ort
 from replicas.errors import EngineFailed, SettingsError
 from replicas.export import Export
 from replicas.slot.graph import last_position_graph
-from replicas.slot.slab import Device
+from replicas.slot.place import CPU, PREFERENCE, Provider
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """A place to run: `name` in settings and metrics, onnxruntime's own name, and the device of its memory."""
-
-    name: str
-    ort_name: str
-    device: Device
-
-
-PREFERENCE = (
-    Provider("cuda", "CUDAExecutionProvider", "cuda"),
-    Provider("dml", "DmlExecutionProvider", "dml"),
-    Provider("webgpu", "WebGpuExecutionProvider", "webgpu"),
-    Provider("cpu", "CPUExecutionProvider", "cpu"),
-)
 
 
 def candidates(wanted: str | None, available: Sequence[str]) -> tuple[Provider, ...]:
@@ -83,7 +65,7 @@ def open_session(export: Export, provider: Provider, threads: int, *, is_spinnin
     folder = "session.model_external_initializers_file_folder_path"
     options.add_session_config_entry(folder, str(export.model_file.parent))
     graph = last_position_graph(export.model_file, export.names.logits)
-    names = list(dict.fromkeys((provider.ort_name, "CPUExecutionProvider")))
+    names = list(dict.fromkeys((provider.ort_name, CPU.ort_name)))
     session = ort.InferenceSession(graph, options, providers=names)
     if session.get_providers()[0] != provider.ort_name:
         raise EngineFailed(f"onnxruntime fell back to {session.get_providers()[0]}")

@@ -65,9 +65,10 @@ class Rows:
             if row >= len(active):
                 return
             if active[row].is_done:
-                last = active.pop()
-                self._move(len(active), row, last.length)
+                last = active[-1]  # stays listed until the copy worked: whoever is not listed gets no answer
+                self._move(len(active) - 1, row, last.length)
                 active[row] = last
+                active.pop()
 
     def clear(self) -> list[Sequence]:
         """Drop everything; what was there."""

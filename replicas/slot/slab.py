@@ -9,7 +9,6 @@ at an offset.
 
 import mmap
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
@@ -17,30 +16,29 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from replicas.export import Export
-
-Device: TypeAlias = Literal["cpu", "cuda", "dml", "webgpu"]
+from replicas.slot.place import Provider
 
 
 class KvSlab:
-    """Rows of KV cache. `device` is where they live, `provider` what moves them there."""
+    """Rows of KV cache in the memory of `provider`."""
 
-    def __init__(self, export: Export, slots: int, max_len: int, device: Device, provider: str) -> None:
+    def __init__(self, export: Export, slots: int, max_len: int, provider: Provider) -> None:
         self._export = export
-        self._device = device
+        self._device = provider.device
         self._row_shape = (export.kv_heads, max_len, export.head_size)
         self._dtype = np.dtype(export.kv_element)
         shape = (slots, *self._row_shape)
         self._row_bytes = int(np.prod(self._row_shape)) * self._dtype.itemsize
         self._arrays: list[NDArray[np.float32]] = []
         self._values: list[ort.OrtValue] = []
-        if device == "cpu":
+        if provider.is_host:
             self._arrays = [_lazy(shape, self._dtype) for _ in range(2 * export.layers)]
             self._pointers = [array.ctypes.data for array in self._arrays]
         else:
             make = ort.OrtValue.ortvalue_from_shape_and_type
-            self._values = [make(shape, self._dtype, device, 0) for _ in range(2 * export.layers)]
+            self._values = [make(shape, self._dtype, provider.device, 0) for _ in range(2 * export.layers)]
             self._pointers = [value.data_ptr() for value in self._values]
-            self._mover = _mover(export, self._row_shape, provider)
+            self._mover = _mover(export, self._row_shape, provider.ort_name)
         self.size_bytes = slots * self._row_bytes * 2 * export.layers
 
     def bind(self, binding: ort.IOBinding, row: int, rows: int) -> None:
