@@ -18,6 +18,7 @@ from bench.http_streams import run
 from cluster.cli_status import memory
 from cluster.demo.service import Ended, ended_by_signals, temporary_service
 from cluster.environment import shoal_home
+from replicas.errors import ShoalError
 
 RESULT = Path("bench/results/coldstart.json")
 MB = 1_000_000
@@ -83,3 +84,5 @@ if __name__ == "__main__":
         main()
     except Ended as ended:
         sys.exit(ended.exit_status)
+    except ShoalError as error:
+        sys.exit(f"error: {error}")

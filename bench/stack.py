@@ -21,6 +21,7 @@ from cluster.environment import shoal_home
 from cluster.planning import plan_of
 from cluster.settings import Settings
 from deployments.engines import build_engine
+from replicas.errors import ShoalError
 
 STREAMS = (1, 2, 4, 8, 16)
 RESULT = Path("bench/results/stack.json")
@@ -134,3 +135,5 @@ if __name__ == "__main__":
         main()
     except Ended as ended:
         sys.exit(ended.exit_status)
+    except ShoalError as error:
+        sys.exit(f"error: {error}")

@@ -45,7 +45,7 @@ class ServiceState(BaseModel):
 def service_state(url: str) -> ServiceState:
     """Ask the instance at `url`. Raises Unavailable."""
     try:
-        answer = httpx.get(f"{url}/status", timeout=TIMEOUT_S).raise_for_status()
+        answer = httpx.get(f"{url}/status", timeout=TIMEOUT_S, trust_env=False).raise_for_status()
         return ServiceState.model_validate_json(answer.content)
     except (httpx.HTTPError, ValidationError) as error:
         raise Unavailable(f"a Shoal service at {url}", "`shoal up --detach` starts one") from error

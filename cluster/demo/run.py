@@ -11,6 +11,7 @@ from cluster.demo.board import Board
 from cluster.demo.display import display
 from cluster.demo.documents import Passage
 from cluster.demo.engines import ServiceState, batches_between, service_state
+from cluster.demo.service import Ended
 from cluster.demo.tally import Answering, Tally, tally
 from cluster.swarm.swarm import Agent, Swarm
 from replicas.errors import ShoalError, Unavailable
@@ -34,21 +35,22 @@ def swarm(passages: Sequence[Passage]) -> Swarm:
 def run(
     url: str, passages: Sequence[Passage], console: Console, clock: Callable[[], float] = time.monotonic
 ) -> tuple[Board, Tally]:
-    """Run the demo's swarm on the instance at `url`; leaving early cancels it. Raises ShoalError."""
-    before = service_state(url)
+    """Run the demo's swarm on the instance at `url`; a signal cancels it. Raises ShoalError."""
     board = Board([passage.name for passage in passages], clock)
-    began_s = clock()
-    job = connect(url).submit(swarm(passages))
-    try:
-        with display(board, console) as shown:
-            for event in job.events():
-                board.take(event)
-                shown.show(event)
-    except BaseException:
-        with suppress(ShoalError):  # what broke matters more than what cannot be cancelled any more
-            job.cancel()
-        raise
-    time_s = clock() - began_s
+    before = service_state(url)
+    with connect(url) as client:
+        began_s = clock()
+        job = client.submit(swarm(passages))
+        try:
+            with display(board, console) as shown:
+                for event in job.events():
+                    board.take(event)
+                    shown.show(event)
+        except Ended:
+            with suppress(ShoalError):
+                job.cancel()
+            raise
+        time_s = clock() - began_s
     after = service_state(url)
     return board, tally(board.agents, time_s, batches_between(before, after), answering(after))
 

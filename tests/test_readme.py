@@ -1,0 +1,171 @@
+"""The documents say what is: commands, options, settings, metrics, YAML and links are held against the code."""
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from typer._click.exceptions import MissingParameter, NoSuchOption
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+import shoal
+from cluster.cli import app
+from cluster.settings import Section, Settings, load_settings
+from cluster.swarm.source import load_swarm
+from deployments.ingress_metrics import IngressMetrics
+from deployments.replica_metrics import ReplicaMetrics
+from replicas.echo import EchoEngine
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "k8s" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+PLACEHOLDERS = {"FILE.gguf": "model.gguf", "NAME": "echo", "JOB": "swarm_0"}
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the README in `language`."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands(program: str) -> list[list[str]]:
+    """Every command line of the README's shell blocks that begins with `program`, without it."""
+    lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
+    return [line[len(program.split()) :] for line in lines if line[: len(program.split())] == program.split()]
+
+
+def told(pattern: str) -> list[str]:
+    """Every inline code of all documents that matches `pattern`."""
+    texts = [path.read_text("utf-8") for path in DOCUMENTS]
+    return sorted({found for text in texts for found in re.findall(pattern, text)})
+
+
+def parsed(words: list[str]) -> None:
+    """Let the command that `words` begin with parse the rest. Raises UsageError, KeyError for an unknown command."""
+    command = typer.main.get_command(app)
+    while isinstance(command, TyperGroup):
+        name, *words = words or ["--help"]
+        command = command.commands[name]
+    command.make_context("shoal", list(words))
+
+
+def test_every_shell_command_of_the_readme_exists_with_its_options() -> None:
+    lines = commands("shoal")
+    assert len(lines) >= 12
+    for line in lines:
+        parsed([PLACEHOLDERS.get(word, word) for word in line])
+
+
+@pytest.mark.parametrize("line", told(r"`shoal ([^`]+)`"))
+def test_every_command_named_in_a_document_exists(line: str) -> None:
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)]
+    if words == ["k8s", "render"]:  # named as what is still to come
+        return
+    with suppress(MissingParameter):  # named without its argument
+        parsed(words)
+
+
+def test_a_command_that_does_not_exist_would_be_found() -> None:
+    with pytest.raises(NoSuchOption):
+        parsed(["up", "--no-such-option"])
+    with pytest.raises(KeyError):
+        parsed(["fly"])
+
+
+def test_every_make_target_and_python_module_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = {words[0] for words in commands("make")} | {line.split()[0] for line in told(r"`make ([^`]+)`")}
+    assert {"demo", "test", "check"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    modules = {words[0] for words in commands("python -m")} | {m.split()[0] for m in told(r"`python -m ([^`]+)`")}
+    assert all(importlib.util.find_spec(module) for module in modules)
+
+
+def test_every_yaml_block_loads(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("text")
+    for number, block in enumerate(blocks("yaml")):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block)
+        if "agents" in yaml.safe_load(block):
+            assert load_swarm(path).items == 1
+        else:
+            assert len(load_settings(path).models) == 2
+
+
+def test_every_python_block_uses_names_that_exist() -> None:
+    sources = blocks("python")
+    assert len(sources) == 3
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "shoal":
+                assert hasattr(shoal, node.attr)
+
+
+def test_config_show_prints_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["config", "show", "--json"])
+    assert Settings.model_validate(json.loads(result.output)) == Settings()
+
+
+def settings_keys(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
+    """Every key under `section` with its default as the README writes it."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from settings_keys(kind, f"{path}{name}.")
+        elif name == "models":
+            yield from settings_keys(type(Settings().models[0]), "models[].")
+        elif field.default is PydanticUndefined:
+            yield f"{path}{name}", "required"
+        else:
+            value = list(field.default) if isinstance(field.default, tuple) else field.default
+            yield (
+                f"{path}{name}",
+                "empty" if value == "" else f"`{value if isinstance(value, str) else json.dumps(value)}`",
+            )
+
+
+def test_the_settings_table_is_the_settings_tree() -> None:
+    rows = re.findall(r"^\| `([a-z_.\[\]]+)` \| (`[^`]*`|required|empty) \| .+ \|$", README, re.MULTILINE)
+    assert dict(rows) == dict(settings_keys(Settings))
+
+
+def test_the_metrics_table_names_every_metric_and_alias() -> None:
+    engine = EchoEngine()
+    try:
+        families = ReplicaMetrics(engine.stats).families("m", "r")
+    finally:
+        engine.close()
+    names = {
+        f.name + ("_total" if f.type == "counter" else "") for f in (*families, *IngressMetrics().registry.collect())
+    }
+    table = README.split("## Metrics")[1].split("##")[0]
+    assert set(re.findall(r"^\| `(shoal_\w+)`", table, re.MULTILINE)) == {n for n in names if n.startswith("shoal_")}
+    assert set(re.findall(r"`(vllm:\w+)`", table)) == {n for n in names if n.startswith("vllm:")}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_files_named_in_the_documents_exist() -> None:
+    named = told(r"`((?:cluster|deployments|router|replicas|bench)/[\w/.-]*)`")
+    assert len(named) > 8
+    assert [path for path in named if not (ROOT / path).exists()] == []
