@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
+
 from bench.http_streams import run
 from cluster.cli_status import memory
 from cluster.demo.service import Ended, ended_by_signals, temporary_service
@@ -51,11 +53,27 @@ def bench() -> ColdStart:
         asyncio.run(run(url.hostname or "", url.port or 0, streams=1, tokens=1))
         first_token_s = time.perf_counter() - began_s
         rows = memory(service)
-    processes = [
-        Process(str(row["name"]), int(str(row["unique_bytes"])) / MB, int(str(row["resident_bytes"])) / MB)
-        for row in rows
-    ]
+        processes = [
+            Process(
+                label(int(str(row["pid"]))), *(int(str(row[key])) / MB for key in ("unique_bytes", "resident_bytes"))
+            )
+            for row in rows
+        ]
     return ColdStart(ready_s, first_token_s, processes)
+
+
+def label(pid: int) -> str:
+    """A process by what it runs, without this machine's paths."""
+    try:
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return "(ended)"
+    if not words or words[0].startswith("ray::"):
+        return (words or ["?"])[0].strip()
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1]
+    scripts = [word for word in words if word.endswith(".py")]
+    return Path((scripts or words)[0]).name
 
 
 def table(found: ColdStart) -> str:

@@ -17,7 +17,7 @@ from replicas.errors import InvalidRequest
 
 AGENTS_MIN = 8
 AGENTS_MAX = 12
-PASSAGE_CHARS = 1200  # about 350 tokens
+PASSAGE_CHARS = 800  # about 220 tokens
 PASSAGE_CHARS_LEAST = 40  # below this there is nothing to sum up
 FILE_BYTES_MAX = 256 * 1024  # of a file is read
 ENTRIES_MAX = 5000  # of a folder are looked at

@@ -34,8 +34,8 @@ def totals(tally: Tally) -> list[tuple[str, str]]:
 def _head(tally: Tally, made_at: datetime) -> str:
     return (
         f"# Shoal demo: {tally.agents} agents, one local model\n\n"
-        f"Made on {made_at:%Y-%m-%d %H:%M} UTC by `shoal demo`. Each agent read one passage and summed it up; all "
-        f"calls were answered by `{tally.answering.model}` on this machine.\n\n"
+        f"Made on {made_at:%Y-%m-%d %H:%M} UTC by `shoal demo`. Each agent read one passage and said what it is about; "
+        f"`{tally.answering.model}` on this machine answered all of them.\n\n"
         "> The default model has 135 million parameters. Its summaries are fluent, often repeat themselves and are "
         "sometimes wrong: they show that the cluster works, not what a larger model would write.\n"
     )
@@ -61,7 +61,8 @@ def _clouds(tally: Tally) -> str:
 def _batches(tally: Tally) -> str:
     rows = "\n".join(f"| {rows} | {count} |" for rows, count in tally.batches.items())
     return (
-        "## Batches\n\nA decode step runs the model once and gives every agent in it one token.\n\n"
+        "## Batches\n\nA decode step runs the model once and gives every agent in it one token. "
+        "Other requests that the same instance answered meanwhile are counted too.\n\n"
         f"| agents in the step | steps |\n|---:|---:|\n{rows}\n"
     )
 
