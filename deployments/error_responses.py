@@ -5,7 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.event_stream import ClientGone
@@ -34,6 +34,7 @@ class ErrorResponses:
             ShoalError: self._shoal_error,
             HTTPException: self._http_error,
             ClientGone: self._client_gone,
+            ClientDisconnect: self._client_gone,
             Exception: self._bug,
         }
 

@@ -53,7 +53,7 @@ class SamplingFields(Wire):
 
     temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
-    top_k: Annotated[int, Field(strict=True, ge=0)] | None = None
+    top_k: Annotated[int, Field(strict=True, ge=-1)] | None = None  # -1 is vLLM's word for off
     seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | None = None
     repetition_penalty: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] | None = None
     min_tokens: Annotated[int, Field(strict=True, ge=0)] | None = None
@@ -69,7 +69,7 @@ class SamplingFields(Wire):
             max_tokens=min(max_tokens, INT32_MAX),
             temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=min(self.top_k or 0, INT32_MAX),
+            top_k=min(max(self.top_k or 0, 0), INT32_MAX),
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             min_tokens=min(min_tokens, INT32_MAX),
             ignore_eos=bool(self.ignore_eos),

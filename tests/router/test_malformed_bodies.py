@@ -60,7 +60,7 @@ SAMPLING = [
     ("temperature", True),
     ("top_p", 0),
     ("top_p", 1.01),
-    ("top_k", -1),
+    ("top_k", -2),
     ("top_k", 1.5),
     ("max_tokens", 0),
     ("max_tokens", -1),
