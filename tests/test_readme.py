@@ -141,7 +141,8 @@ def settings_keys(section: type[BaseModel], path: str = "") -> Iterator[tuple[st
 
 
 def test_the_settings_table_is_the_settings_tree() -> None:
-    rows = re.findall(r"^\| `([a-z_.\[\]]+)` \| (`[^`]*`|required|empty) \| .+ \|$", README, re.MULTILINE)
+    table = README.split("## Settings")[1].split("## ")[0]
+    rows = re.findall(r"^\| `([a-z_.\[\]]+)` \| (`[^`]*`|required|empty) \| .+ \|$", table, re.MULTILINE)
     assert dict(rows) == dict(settings_keys(Settings))
 
 
@@ -154,7 +155,7 @@ def test_the_metrics_table_names_every_metric_and_alias() -> None:
     names = {
         f.name + ("_total" if f.type == "counter" else "") for f in (*families, *IngressMetrics().registry.collect())
     }
-    table = README.split("## Metrics")[1].split("##")[0]
+    table = README.split("## Metrics")[1].split("## ")[0]
     assert set(re.findall(r"^\| `(shoal_\w+)`", table, re.MULTILINE)) == {n for n in names if n.startswith("shoal_")}
     assert set(re.findall(r"`(vllm:\w+)`", table)) == {n for n in names if n.startswith("vllm:")}
 
