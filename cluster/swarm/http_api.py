@@ -22,7 +22,7 @@ from cluster.swarm.error_wire import error_json
 from cluster.swarm.event import EventBatch
 from cluster.swarm.port import ConductorPort
 from cluster.swarm.spec import parse_swarm_json
-from cluster.swarm.wire import JOB, JOBS, event_frame
+from cluster.swarm.wire import JOB, JOBS_PAGE, event_frame
 from deployments.desk import read_body
 from deployments.event_stream import EventStream
 from replicas.errors import InvalidRequest, Overloaded, ShoalError
@@ -64,7 +64,7 @@ class SwarmApi:
 
     async def jobs(self, _: Request) -> Response:
         """List jobs."""
-        return Response(b'{"data":' + JOBS.dump_json(await self._port.jobs()) + b"}", media_type=JSON)
+        return Response(JOBS_PAGE.dump_json({"data": await self._port.jobs()}), media_type=JSON)
 
     async def job(self, request: Request) -> Response:
         """Show a job."""

@@ -69,6 +69,11 @@ class JobView:
     roles: tuple[str, ...]
     outputs: tuple[Output, ...] = ()
 
+    @property
+    def total(self) -> int:
+        """How many outputs it has when it is whole."""
+        return self.counts.queued + self.counts.running + self.counts.succeeded + self.counts.failed
+
 
 def total_usage(parts: Iterable[Usage]) -> Usage:
     """The sum of `parts`."""
