@@ -15,10 +15,11 @@ def _usable_cores() -> int:
 class SlotConfig:
     """Sizes of a slot engine. `max_len` None is the model's context, at most 4096 tokens.
 
-    `prefill_chunk` is the most tokens that one step spends on prompts while others wait for their next token: on the
-    bundled model with two cores 64 tokens take 83 ms, and a larger chunk is no faster per token. `is_spinning` lets
-    idle threads of one run wait actively: a third faster alone (`python -m bench.engine_streams`), but it takes cores
-    from others in between. `provider` forbids the fallback to another one.
+    `prefill_chunk` is the most tokens that one step spends on prompts while others wait for their next token (less
+    where attention works in smaller blocks: `longest_chunk`). On the bundled model with two cores 64 tokens take 83
+    ms, and a larger chunk is no faster per token. `is_spinning` lets idle threads of one run wait actively: a step is
+    up to a third faster on cores of its own, and several times slower on cores that others want too. `provider`
+    forbids the fallback to another one.
     """
 
     slots: int = 16

@@ -12,7 +12,7 @@ from replicas.engine import EngineStats, Generation, Sink
 from replicas.export import Export
 from replicas.slot.admission import Admission
 from replicas.slot.config import SlotConfig
-from replicas.slot.forward import Forward
+from replicas.slot.forward import Forward, longest_chunk
 from replicas.slot.loop import Loop, LoopLimits
 from replicas.slot.place import Provider
 from replicas.slot.providers import available, candidates, first_working, open_session
@@ -72,7 +72,8 @@ class SlotEngine:
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)
         sampler = Sampler(export.vocab, sorted(end_ids))
         self._admission = Admission(self.tokenizer, end_ids, export.vocab, self._max_len)
-        limits = LoopLimits(export.name, config.slots, config.prefill_chunk, config.queue_limit)
+        prefill_chunk = min(config.prefill_chunk, longest_chunk(export.head_size))
+        limits = LoopLimits(export.name, config.slots, prefill_chunk, config.queue_limit)
         self._loop = Loop(ModelPasses(forward, sampler), limits, release=forward.close)
 
     @property

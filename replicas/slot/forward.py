@@ -1,10 +1,9 @@
 """Forward passes over the slab: many rows by one token each, or one row by many tokens.
 
 Everything is bound to memory that stays: a binding for each range of rows is made once, and a pass rebinds only the
-token ids and the mask, whose shapes change. Row i of a mask has as many ones as row i has tokens, on the left; how
+token ids and the mask, whose shapes change. Row i of a mask has as many ones as row i has tokens, on the left. How
 far the zeros go, how many rows there are, which of them a sequence has and how a prompt is cut do not change a bit of
-the result (tests/replicas/test_slot_forward.py), with one exception: a chunk of one token takes another attention
-kernel, so only a prompt that is one token long is prefilled by one.
+the result (tests/replicas/test_slot_forward.py), as long as chunks keep to `longest_chunk`.
 """
 
 from collections.abc import Sequence
@@ -15,6 +14,19 @@ from numpy.typing import NDArray
 
 from replicas.export import Export
 from replicas.slot.slab import KvSlab
+
+# The smallest second-level cache that is reckoned with.
+_CACHE_BYTES = 256 * 1024
+
+
+def longest_chunk(head_size: int) -> int:
+    """The most tokens that a prompt may be prefilled by at once without the cut showing in the last bits.
+
+    Attention on the CPU takes queries in blocks of min(2 * head size, L2 bytes / (32 * head size)) (measured: 32 at
+    head size 16, 128 at 64). A last block of a single query goes through another kernel, so a chunk of 129 tokens
+    gives that token other bits than a chunk of 130 does. Chunks within one block, of two tokens or more, never do.
+    """
+    return max(4, min(2 * head_size, _CACHE_BYTES // (32 * head_size)))
 
 
 class Forward:

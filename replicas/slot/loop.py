@@ -259,7 +259,7 @@ def next_chunk(remaining: int, budget: int) -> int:
     """How many of a prompt's `remaining` tokens to prefill now: about `budget`, never one and never all but one.
 
     A chunk of one token takes another attention kernel, whose results differ in the last bits: how a prompt is cut
-    would show. Only a prompt of one token is prefilled by one; it always is.
+    would show. Only a prompt of one token is prefilled by one; it always is. At most max(budget, 3).
     """
     if remaining <= max(budget, 3):
         return remaining

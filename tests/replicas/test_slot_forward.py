@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from replicas.slot.forward import Forward
+from replicas.slot.forward import Forward, longest_chunk
 from replicas.slot.graph import last_position_graph
 from replicas.slot.loop import next_chunk
 from replicas.slot.place import CPU
@@ -19,6 +19,7 @@ from tests.replicas.engines import tiny
 
 Logits = NDArray[np.float32]
 PROMPT = tuple(3 + (7 * place) % 250 for place in range(70))
+BLOCK = longest_chunk(16)
 
 
 def _forward(slots: int = 4, max_len: int = 128) -> Forward:
@@ -58,13 +59,31 @@ def test_no_chunk_is_one_token_unless_the_prompt_is(tokens: int, budgets: list[i
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(2, 40), min_size=1, max_size=4), st.integers(0, 3))
+@given(st.lists(st.integers(2, BLOCK), min_size=1, max_size=4), st.integers(0, 3))
 def test_how_a_prompt_is_cut_does_not_show(forward: Forward, budgets: list[int], row: int) -> None:
-    whole = _prefilled(forward, 0, PROMPT, [70])
+    whole = _prefilled(forward, 0, PROMPT, [BLOCK, BLOCK, 70 - 2 * BLOCK])
     following = forward.decode([9], [70])[0].copy()
     assert np.array_equal(_prefilled(forward, row, PROMPT, _chunks(70, budgets)), whole)
     tokens, lengths = [9] * (row + 1), [70] * (row + 1)
     assert np.array_equal(forward.decode(tokens, lengths)[row], following)
+
+
+def test_every_cut_in_two_gives_the_same_bits(forward: Forward) -> None:
+    prompt = PROMPT[:BLOCK]
+    whole = _prefilled(forward, 0, prompt, [BLOCK])
+    cuts = range(2, BLOCK - 1)
+    assert all(np.array_equal(_prefilled(forward, 0, prompt, [cut, BLOCK - cut]), whole) for cut in cuts)
+
+
+def test_a_chunk_beyond_a_block_shows(forward: Forward) -> None:
+    # Why chunks are bounded. If this fails onnxruntime has changed for the better, and the bound can go.
+    prompt = PROMPT[: BLOCK + 1]
+    bounded = _prefilled(forward, 0, prompt, [BLOCK - 1, 2])
+    assert not np.array_equal(_prefilled(forward, 0, prompt, [BLOCK + 1]), bounded)
+
+
+def test_chunks_stay_within_a_block_of_queries() -> None:
+    assert [longest_chunk(head_size) for head_size in (16, 64, 96, 128, 256)] == [32, 128, 85, 64, 32]
 
 
 def test_neighbours_and_the_length_of_the_mask_do_not_show(forward: Forward) -> None:
