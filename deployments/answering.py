@@ -5,11 +5,12 @@ Used by every process that asks for answers: the ingress for HTTP requests, swar
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from deployments.engines import build_tokenizer
 from deployments.plan import APP_NAME, AppPlan, PoolPlan
@@ -38,11 +39,19 @@ class Prepared:
         return len(self.generation.prompt)
 
 
-class Answerer:
-    """Answers calls with the pools of a plan. Lives on one event loop."""
+def serve_handle(pool: PoolPlan) -> "DeploymentHandle[object]":
+    """The handle of a pool that runs in this Ray cluster."""
+    return serve.get_deployment_handle(pool.deployment, app_name=APP_NAME)
 
-    def __init__(self, plan: AppPlan) -> None:
+
+class Answerer:
+    """Answers calls with the pools of a plan. Lives on one event loop. `handle_of` is for tests without Ray."""
+
+    def __init__(
+        self, plan: AppPlan, handle_of: Callable[[PoolPlan], "DeploymentHandle[object]"] = serve_handle
+    ) -> None:
         self.plan = plan
+        self._handle_of = handle_of
         self.catalog = catalog(plan)
         self.clients: dict[str, PoolClient] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
@@ -50,8 +59,7 @@ class Answerer:
     def start(self) -> None:
         """Open the pools. Call once, on the loop."""
         for pool in self.plan.pools:
-            handle = serve.get_deployment_handle(pool.deployment, app_name=APP_NAME)
-            client = PoolClient(handle, pool.deployment, self.plan.http.ping_interval_s)
+            client = PoolClient(self._handle_of(pool), pool.deployment, self.plan.http.ping_interval_s)
             client.start()
             self.clients[pool.model] = client
             self._tokenizers[pool.model] = build_tokenizer(pool)

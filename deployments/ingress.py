@@ -44,6 +44,7 @@ def ingress(plan: AppPlan, extra_routes: RoutesFactory, pools: Sequence[serve.Ap
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=10_000,  # the desk admits; this bound only must not be the lower one
         graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=5,
     )(serve.ingress()(Ingress))
     return deployed.bind(plan, extra_routes, *pools)

@@ -96,6 +96,7 @@ def onnx_pool(plan: PoolPlan) -> serve.Application:
         request_router_config=RequestRouterConfig.model_validate({"request_router_class": ROUTER}),
         autoscaling_config=autoscaling(plan),
         graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=5,
         health_check_timeout_s=60,
     )(OnnxPool)
