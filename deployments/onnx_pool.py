@@ -17,7 +17,7 @@ from deployments.replica import Admission, PoolReplica, Ticket, warm_up
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.replica_watch import Target
 from replicas.engine import EngineStats, Generation
-from replicas.errors import ShoalError
+from replicas.errors import EngineFailed, ShoalError
 
 # Token streams and metric reads are calls too: room for this many clients beside the generations.
 CLIENT_CALLS = 64
@@ -36,11 +36,12 @@ class OnnxPool:
         self._is_warm = False
 
     async def check_health(self) -> None:
-        """Serve calls this before it sends traffic and then every few seconds."""
+        """Serve calls this before it sends traffic and then every few seconds; it replaces a replica that raises."""
         if not self._is_warm:
             await warm_up(self._replica.engine, warm_up_generation())
             self._is_warm = True
-        self._replica.stats()
+        if not self._replica.stats().is_healthy:
+            raise EngineFailed("runs of the model keep failing")
 
     async def generate(self, client_id: str, generation: Generation) -> ShoalError | None:
         """Returns when the last chunk is on the client's stream; an error is returned, not raised."""

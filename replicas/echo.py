@@ -132,6 +132,7 @@ class EchoEngine:
             generated_tokens_total=tally.generated_tokens,
             steps_total=tally.steps,
             batch_sizes=tally.batch_sizes,
+            is_healthy=loop.is_healthy,
         )
 
     def close(self) -> None:

@@ -138,6 +138,7 @@ class EngineStats:
     generated_tokens_total: int
     steps_total: int
     batch_sizes: tuple[tuple[int, int], ...]  # (rows in a decode step, how many such steps), ascending
+    is_healthy: bool = True  # False while runs of the model keep failing: the replica should be replaced
 
 
 class Stream(Protocol):

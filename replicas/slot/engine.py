@@ -102,6 +102,7 @@ class SlotEngine:
             generated_tokens_total=tally.generated_tokens,
             steps_total=tally.steps,
             batch_sizes=tally.batch_sizes,
+            is_healthy=loop.is_healthy,
         )
 
     def close(self) -> None:
