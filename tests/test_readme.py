@@ -96,13 +96,12 @@ def test_every_make_target_and_python_module_exists() -> None:
 
 
 def test_every_yaml_block_loads(tmp_path: Path) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "a.md").write_text("text")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     for number, block in enumerate(blocks("yaml")):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         if "agents" in yaml.safe_load(block):
-            assert load_swarm(path).items == 1
+            assert load_swarm(path).items >= 5
         else:
             assert len(load_settings(path).models) == 2
 
