@@ -34,7 +34,7 @@ class Display(Protocol):
 
 
 class LiveTable:
-    """A row per agent: what it reads, its state, tokens, the tail of what it writes."""
+    """A row per agent: what it reads, its state, tokens, the end of what it writes until it is done."""
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
@@ -62,9 +62,10 @@ class LiveTable:
         table.add_column("writes", no_wrap=True, ratio=1)
         room = max(20, self._console.width // 2 - 12)
         for number, agent in enumerate(self._board.agents, 1):
-            tail = " ".join((agent.error or agent.text)[-room:].split())
+            words = " ".join((agent.error or agent.text).split())
+            shown = words[:room] if agent.is_over else words[-room:]
             state = f"[{STYLES[agent.state]}]{agent.state}[/]"
-            table.add_row(str(number), escape(agent.name), state, counted(agent), escape(tail))
+            table.add_row(str(number), escape(agent.name), state, counted(agent), escape(shown))
         return table
 
 
