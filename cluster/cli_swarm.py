@@ -108,7 +108,8 @@ def _cancelled_by_interrupt(job: Job) -> Iterator[None]:
     except KeyboardInterrupt:
         err.print(f"interrupted: cancelling {job.id} ...")
         try:
-            counts = (job.cancel(), job.view().counts)[1]
+            job.cancel()
+            counts = job.view().counts
         except ShoalError as error:
             err.print(f"it may still run: {error}; `shoal swarm cancel {job.id}` ends it", markup=False)
         else:

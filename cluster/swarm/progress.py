@@ -1,7 +1,7 @@
 """A job's progress for people, from its events alone: one line per agent at work, and totals.
 
-Bounded whatever the size of the job: only agents that run (and the last ones that ended) have a line, each with the tail
-of its text.
+Bounded whatever the size of the job: only agents that run, and the last ones that ended, have a line with the tail of
+their text.
 """
 
 from collections import OrderedDict
