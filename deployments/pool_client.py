@@ -9,8 +9,10 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextvars import Context
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 from prometheus_client.metrics_core import Metric
 from ray.exceptions import RayError
@@ -24,6 +26,9 @@ from replicas.engine import Chunk, EngineStats, Generation
 from replicas.errors import DeadlineExceeded, EngineFailed, ShoalError
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # How long a final chunk may lag behind the end of its call before we call it lost.
 STRAGGLER_S = 10.0
@@ -55,7 +60,8 @@ class PoolClient:
         self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def close(self) -> None:
-        """Close every token stream."""
+        """Follow no longer, and close every token stream."""
+        watch(self._deployment).unsubscribe(self._follow)
         tasks = [*self._pumps.values(), *([self._opening] if self._opening else [])]
         for task in tasks:
             task.cancel()
@@ -113,10 +119,10 @@ class PoolClient:
         return {i: a for i, a in zip(ids, answers, strict=True) if not isinstance(a, BaseException)}
 
     async def _ask(self, method: str, replica_id: str) -> object:
-        return await getattr(self._handle, method).remote(Target(replica_id, self._client_id))
+        return await _in_fresh_context(getattr(self._handle, method).remote, Target(replica_id, self._client_id))
 
     def _call(self, generation: Generation) -> DeploymentResponse[object]:
-        response = self._handle.generate.remote(self._client_id, generation)
+        response = _in_fresh_context(self._handle.generate.remote, self._client_id, generation)
         assert isinstance(response, DeploymentResponse)
         return response
 
@@ -165,7 +171,7 @@ class PoolClient:
             await asyncio.sleep(REOPEN_WAIT_S)  # two sets have to be empty at once
 
     async def _read(self, replica_id: str) -> None:
-        stream = self._handle.options(stream=True).pump.remote(Target(replica_id, self._client_id))
+        stream = _in_fresh_context(self._handle.options(stream=True).pump.remote, Target(replica_id, self._client_id))
         assert isinstance(stream, DeploymentResponseGenerator)
         try:
             async for items in stream:
@@ -180,3 +186,12 @@ class PoolClient:
             mailbox = self._mailboxes.get(chunk_id)
             if mailbox is not None:
                 mailbox.put(Chunk(chunk_id, text, tokens, final))
+
+
+def _in_fresh_context(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a call that Serve does not count to the request that is being served.
+
+    Ray 2.60 gives all calls made for one request one internal id, and its router finds a waiting call by that id: of
+    two that wait at once, one would go to the other's replica and one would never be sent.
+    """
+    return Context().run(call, *args, **kwargs)

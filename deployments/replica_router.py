@@ -19,7 +19,11 @@ class TargetedRouter(RequestRouter):
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
         """One rank of replicas, the best first."""
-        target = pending_request.args[0] if pending_request is not None and pending_request.args else None
+        target = None
+        if pending_request is not None:
+            # Without it Serve asks again at once, forever, while a named replica is not listed: the loop would stand.
+            pending_request.routing_context.should_backoff = True
+            target = pending_request.args[0] if pending_request.args else None
         if isinstance(target, Target):
             named = [r for r in candidate_replicas if r.replica_id.unique_id == target.replica_id]
             return [named] if named else []

@@ -31,6 +31,10 @@ class ReplicaWatch:
         self._listeners.append((asyncio.get_running_loop(), listener))
         listener(self.replica_ids)
 
+    def unsubscribe(self, listener: Listener) -> None:
+        """Call `listener` no more."""
+        self._listeners = [(loop, known) for loop, known in self._listeners if known != listener]
+
     def announce(self, replica_ids: frozenset[str]) -> None:
         """Replicas changed; may be called from any thread."""
         if replica_ids == self.replica_ids:

@@ -6,6 +6,7 @@ next report (every half second at least). Ray retries no task: only the conducto
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,14 @@ class RayLauncher:
 @ray.remote(num_cpus=CPUS, max_retries=0, scheduling_strategy="SPREAD")
 def _shard_task(shard: Shard, connect: Connect, conductor: ActorHandle[object]) -> None:
     reports = _Reports(shard.id, conductor)
-    asyncio.run(run_connected(shard, connect, reports.send))
+    _runner().run(run_connected(shard, connect, reports.send))
+
+
+@functools.cache
+def _runner() -> asyncio.Runner:
+    """The event loop of this worker process. Ray runs one shard after another in it, and Serve's handles stay bound to
+    the loop that they were first used on."""
+    return asyncio.Runner()
 
 
 class _Reports:
