@@ -29,6 +29,7 @@ class Puppet:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         prompt = call.messages[-1].content
         half = len(prompt) // 2
+        is_whole = False
         try:
             await asyncio.sleep(0)  # as a real one: others get their turn
             yield Chunk(call.id, prompt[:half], 1)
@@ -36,9 +37,11 @@ class Puppet:
                 raise self.failures[prompt].pop(0)
             if prompt in self.gates:
                 await self.gates[prompt].wait()
+            is_whole = True
             yield Chunk(call.id, prompt[half:], 1, Final(Finish.END, Usage(len(prompt), 2)))
         except (asyncio.CancelledError, GeneratorExit):
-            self.cancelled.append(prompt)
+            if not is_whole:
+                self.cancelled.append(prompt)
             raise
         finally:
             self.in_flight -= 1

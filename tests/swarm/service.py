@@ -36,7 +36,8 @@ class Service:
     def call(self, act: Callable[[], None]) -> None:
         """Run `act` on the service's loop."""
         done = threading.Event()
-        self.loop.call_soon_threadsafe(lambda: (act(), done.set()))
+        self.loop.call_soon_threadsafe(act)
+        self.loop.call_soon_threadsafe(done.set)
         assert done.wait(10)
 
 

@@ -166,7 +166,7 @@ def pumped(add: Callable[[Outbox], None]) -> list[list[Event]]:
     async def run(make: Callable[[], Awaitable[None]]) -> None:
         outbox = Outbox(report)
         add(outbox)
-        await outbox.pump(asyncio.ensure_future(make()))  # type: ignore[arg-type]  # a coroutine's future is a task
+        await outbox.pump(asyncio.ensure_future(make()))
 
     asyncio.run(run(nothing))
     return batches[1:]
