@@ -39,7 +39,7 @@ class Prepared:
         return len(self.generation.prompt)
 
 
-def serve_handle(pool: PoolPlan) -> "DeploymentHandle[object]":
+def serve_handle(pool: PoolPlan) -> DeploymentHandle[object]:
     """The handle of a pool that runs in this Ray cluster."""
     return serve.get_deployment_handle(pool.deployment, app_name=APP_NAME)
 
@@ -48,7 +48,7 @@ class Answerer:
     """Answers calls with the pools of a plan. Lives on one event loop. `handle_of` is for tests without Ray."""
 
     def __init__(
-        self, plan: AppPlan, handle_of: Callable[[PoolPlan], "DeploymentHandle[object]"] = serve_handle
+        self, plan: AppPlan, handle_of: Callable[[PoolPlan], DeploymentHandle[object]] = serve_handle
     ) -> None:
         self.plan = plan
         self._handle_of = handle_of

@@ -15,6 +15,10 @@ from deployments.replica_watch import Target, watch
 class TargetedRouter(RequestRouter):
     """Obeys a `Target`; otherwise prefers the replica that this caller keeps least busy."""
 
+    def initialize_state(self, **kwargs: object) -> None:
+        """Serve calls this once. Equally busy replicas take turns: in a burst all look idle to every call."""
+        self._turn = 0
+
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
@@ -27,8 +31,10 @@ class TargetedRouter(RequestRouter):
         if isinstance(target, Target):
             named = [r for r in candidate_replicas if r.replica_id.unique_id == target.replica_id]
             return [named] if named else []
-        busy = {r.replica_id: self.replica_queue_len_cache.get(r.replica_id) or 0 for r in candidate_replicas}
-        ranked = sorted(candidate_replicas, key=lambda r: busy[r.replica_id])
+        self._turn += 1
+        first = self._turn % max(1, len(candidate_replicas))
+        rotated = candidate_replicas[first:] + candidate_replicas[:first]
+        ranked = sorted(rotated, key=lambda r: self.replica_queue_len_cache.get(r.replica_id) or 0)
         return [[replica] for replica in ranked]
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
