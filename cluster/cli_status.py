@@ -74,7 +74,7 @@ def status(
 def report(found: instance.Instance) -> Report:
     """Ask `found` what it is doing."""
     try:
-        answer = httpx.get(f"{found.url}/status", timeout=HTTP_TIMEOUT_S)
+        answer = httpx.get(f"{found.url}/status", timeout=HTTP_TIMEOUT_S, trust_env=False)
         service = answer.json() if answer.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, ValueError):
         service = None

@@ -5,6 +5,7 @@ The record names the process of `shoal up` by pid and start time, so that a stal
 
 import json
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -92,6 +93,9 @@ def stop(home: Path, instance: Instance) -> bool:
     process.terminate()
     _, alive = psutil.wait_procs([process], timeout=STOP_WAIT_S)
     end([*alive, *family], 0.0 if alive else KILL_WAIT_S)
+    give_up_s = time.monotonic() + KILL_WAIT_S
+    while is_port_used(instance.host, instance.port) and time.monotonic() < give_up_s:
+        time.sleep(0.1)  # a worker that Ray started while it was ending
     forget(home, instance.port)
     return not alive
 
@@ -112,13 +116,20 @@ def require_free_port(home: Path, host: str, port: int) -> None:
         raise Unavailable(
             f"port {port}", f"a Shoal instance (process {instance.pid}) has it: `shoal down --port {port}` ends it"
         )
+    if is_port_used(host, port):
+        raise Unavailable(f"{host}:{port}", "another program listens there; choose another with --port")
+
+
+def is_port_used(host: str, port: int) -> bool:
+    """Whether somebody listens there, or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            raise Unavailable(f"{host}:{port}", f"{error.strerror}; choose another with --port") from error
+        except OSError:
+            return True
+    return False
 
 
 def free_port() -> int:

@@ -39,8 +39,8 @@ class EngineSettings(Section):
     slots: int = Field(16, ge=1, le=1024)
     context_tokens: int | None = Field(None, ge=16)
     threads: int | None = Field(None, ge=1)
-    prefill_chunk_tokens: int | None = Field(None, ge=2)
-    queue_limit: int = Field(64, ge=0)
+    prefill_chunk_tokens: int | None = Field(None, ge=4)
+    queue_limit: int = Field(64, ge=1)
     provider: str | None = None
     echo_delay_s: float = Field(0.0, ge=0)
 

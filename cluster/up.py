@@ -81,7 +81,7 @@ def _wait_ready(child: "subprocess.Popen[bytes]", home: Path, port: int) -> None
 def is_ready(url: str) -> bool:
     """Whether the instance at `url` says that every model answers."""
     try:
-        return httpx.get(f"{url}/ready", timeout=5.0).status_code == httpx.codes.OK
+        return httpx.get(f"{url}/ready", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
