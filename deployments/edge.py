@@ -20,6 +20,7 @@ def build_app(desk: Desk, operations: Operations, extra_routes: Sequence[BaseRou
         routes=[*_answer_routes(desk), *_operation_routes(operations), *extra_routes],
         exception_handlers=ErrorResponses(desk.anthropic, desk.openai).handlers(),
     )
+    app.router.redirect_slashes = False  # an unknown path is a 404, not a redirect to a guess
     return RequestEnvelope(app, desk.metrics.observe_request)
 
 

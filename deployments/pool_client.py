@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from prometheus_client.metrics_core import Metric
 from ray.exceptions import RayError
@@ -123,8 +123,7 @@ class PoolClient:
 
     def _call(self, generation: Generation) -> DeploymentResponse[object]:
         response = _in_fresh_context(self._handle.generate.remote, self._client_id, generation)
-        assert isinstance(response, DeploymentResponse)
-        return response
+        return cast("DeploymentResponse[object]", response)
 
     async def _outcome(self, response: DeploymentResponse[object], mailbox: Mailbox) -> None:
         """Turn the end of a generation's call into what its mailbox must still hear."""
@@ -166,13 +165,18 @@ class PoolClient:
             drain.cancel()
 
     async def _drained(self, replica_id: str) -> None:
-        """Returns when the replica is not listed and nothing of ours can still come from it."""
-        while replica_id in self._listed or self._mailboxes:  # noqa: ASYNC110  # two sets must be empty at once
-            await asyncio.sleep(REOPEN_WAIT_S)  # two sets have to be empty at once
+        """Returns when the replica is not listed and nothing of ours can still come from it: what began later, when
+        it was not listed any more, went elsewhere.
+        """
+        while replica_id in self._listed:  # noqa: ASYNC110 - a set that others change
+            await asyncio.sleep(REOPEN_WAIT_S)
+        owed = set(self._mailboxes)
+        while not owed.isdisjoint(self._mailboxes):  # noqa: ASYNC110
+            await asyncio.sleep(REOPEN_WAIT_S)
 
     async def _read(self, replica_id: str) -> None:
-        stream = _in_fresh_context(self._handle.options(stream=True).pump.remote, Target(replica_id, self._client_id))
-        assert isinstance(stream, DeploymentResponseGenerator)
+        opened = _in_fresh_context(self._handle.options(stream=True).pump.remote, Target(replica_id, self._client_id))
+        stream = cast("DeploymentResponseGenerator[list[WireChunk]]", opened)
         try:
             async for items in stream:
                 self._deliver(items)

@@ -1,0 +1,102 @@
+"""The HTTP edge over a real socket, without Ray: uvicorn in a thread, replicas in the same process."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import uvicorn
+
+from deployments.answering import Answerer
+from deployments.desk import Desk
+from deployments.edge import build_app
+from deployments.ingress_metrics import IngressMetrics
+from deployments.operations import Operations
+from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
+from deployments.replica_watch import watch
+from replicas.echo import EchoConfig, EchoEngine
+from replicas.engine import Engine
+from tests.deployments.local_pool import LocalPool
+
+T = TypeVar("T")
+
+ECHO = PoolPlan("echo", Path(), EnginePlan(kind="echo", slots=4, queue_limit=4), context_tokens=8192)
+TINY = PoolPlan("tiny", Path(), EnginePlan(kind="echo", slots=1, queue_limit=0), context_tokens=100, aliases=("small",))
+PLAN = AppPlan((ECHO, TINY), "echo", HttpPlan(body_limit_bytes=20_000))
+
+
+def echo(pool: PoolPlan) -> EchoEngine:
+    engine = pool.engine
+    return EchoEngine(EchoConfig(pool.model, engine.slots, pool.context_tokens, 100, engine.echo_delay_s))
+
+
+class Served:
+    """A running edge. `pools` are its pools by model; whatever touches them runs on its loop: `on_loop`."""
+
+    def __init__(self, plan: AppPlan, engines: Mapping[str, list[Engine]]) -> None:
+        self.plan = plan
+        self.pools: dict[str, LocalPool] = {}
+        self._engines = engines
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._listener.getsockname()
+        self.url = f"http://127.0.0.1:{self.address[1]}"
+        self._running: Future[tuple[asyncio.AbstractEventLoop, uvicorn.Server]] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="edge")
+        self._thread.start()
+        self.loop, self._server = self._running.result(30)
+
+    def on_loop(self, call: Callable[[], T]) -> T:
+        """What `call` returns on the loop of the edge."""
+
+        async def run() -> T:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        for engines in self._engines.values():
+            for engine in engines:
+                engine.close()
+
+    async def _serve(self) -> None:
+        try:
+            for plan in self.plan.pools:
+                pool = self.pools[plan.model] = LocalPool(plan.deployment, plan.model)
+                watch(plan.deployment).announce(frozenset())
+                for engine in self._engines[plan.model]:
+                    pool.add(engine)
+            answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle())
+            answerer.start()
+            metrics = IngressMetrics()
+            app = build_app(Desk(answerer, metrics), Operations(answerer, metrics))
+            config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=5)
+            server = uvicorn.Server(config)
+        except BaseException as error:
+            self._running.set_exception(error)
+            raise
+        self._running.set_result((asyncio.get_running_loop(), server))
+        await server.serve(sockets=[self._listener])
+        await answerer.close()
+
+
+@contextmanager
+def serving(plan: AppPlan = PLAN, **engines: list[Engine]) -> Iterator[Served]:
+    """An edge for `plan`; a pool that `engines` does not name has one replica with an echo engine."""
+    served = Served(plan, {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools})
+    try:
+        yield served
+    finally:
+        served.close()
+
+
+def slow(pool: PoolPlan = ECHO, delay_s: float = 0.005) -> PoolPlan:
+    """The same pool with an engine that takes `delay_s` for a step."""
+    return replace(pool, engine=replace(pool.engine, echo_delay_s=delay_s))
