@@ -75,8 +75,8 @@ class Desk:
             try:
                 async with aclosing(self._answerer.run(prepared)) as stream:
                     async for chunks in stream:
-                        news = reply.feed(chunks) if chunks else reply.ping if has_begun else b""
-                        yield news if has_begun else reply.begin(prepared.prompt_tokens) + news
+                        head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
+                        yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
                         has_begun = True
             except ShoalError as error:
                 if not has_begun:
