@@ -47,7 +47,7 @@ class Connection:
                 response.read()
                 _raise(response)
             self._has_worked = True
-            yield from response.iter_lines()
+            yield from _lines(response.iter_text())
 
     def unavailable(self, error: Exception) -> Unavailable:
         """What to tell when nothing answers."""
@@ -100,3 +100,13 @@ class Patience:
 
 def _raise(response: httpx.Response) -> None:
     raise read_error(response.status_code, response.content, response.headers.get("retry-after"))
+
+
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    """Lines of server-sent events. Not `str.splitlines`, which also cuts at U+2028 and others that a text may hold."""
+    rest = ""
+    for text in texts:
+        *lines, rest = (rest + text).split("\n")
+        yield from (line.removesuffix("\r") for line in lines)
+    if rest:
+        yield rest
