@@ -1,4 +1,4 @@
-"""One real instance for all tests here: `shoal up --detach` with the bundled model and two echo pools, ended by `down`."""
+"""One real instance for all tests here: `shoal up --detach`, the bundled model and two echo pools, `shoal down`."""
 
 import json
 import socket

@@ -44,7 +44,7 @@ def wait_until_idle(service: Service, model: str, limit_s: float = 30.0) -> int:
 def test_two_hundred_clients_that_leave_mid_stream_leave_no_slot_in_use(service: Service) -> None:
     for _ in range(CLIENTS // WAVE):
         asyncio.run(leave_mid_stream(service.port, WAVE))
-    assert wait_until_idle(service, MODEL) == 0
+        assert wait_until_idle(service, MODEL) == 0
     queued = [int(str(e["queued"])) for e in service.engines(MODEL).values()]
     assert queued == [0]
 
