@@ -47,12 +47,18 @@ class PoolClient:
         self._mailboxes: dict[str, Mailbox] = {}
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._listed: frozenset[str] = frozenset()
+        self._owed: dict[str, frozenset[str]] = {}  # what a replica that left may still send, while its stream is open
         self._opening: asyncio.Task[None] | None = None
 
     @property
     def replica_ids(self) -> frozenset[str]:
         """The replicas that take calls now."""
         return self._listed
+
+    @property
+    def stream_ids(self) -> frozenset[str]:
+        """The replicas to which a token stream is held open."""
+        return frozenset(self._pumps)
 
     def start(self) -> None:
         """Begin to follow the replicas. Call once, on the loop."""
@@ -141,6 +147,8 @@ class PoolClient:
         mailbox.fail(EngineFailed("the end of the answer was lost between replica and ingress"))
 
     def _follow(self, replica_ids: frozenset[str]) -> None:
+        for gone in self._listed - replica_ids:
+            self._owed[gone] = frozenset(self._mailboxes)
         self._listed = replica_ids
         for replica_id in replica_ids - self._pumps.keys():
             pump = asyncio.get_running_loop().create_task(self._pump(replica_id))
@@ -149,6 +157,7 @@ class PoolClient:
 
     def _forget(self, replica_id: str, _: asyncio.Task[None]) -> None:
         del self._pumps[replica_id]
+        self._owed.pop(replica_id, None)
 
     async def _pump(self, replica_id: str) -> None:
         """Keep the token stream of one replica open for as long as it is listed or owes us chunks."""
@@ -165,13 +174,8 @@ class PoolClient:
             drain.cancel()
 
     async def _drained(self, replica_id: str) -> None:
-        """Returns when the replica is not listed and nothing of ours can still come from it: what began later, when
-        it was not listed any more, went elsewhere.
-        """
-        while replica_id in self._listed:  # noqa: ASYNC110 - a set that others change
-            await asyncio.sleep(REOPEN_WAIT_S)
-        owed = set(self._mailboxes)
-        while not owed.isdisjoint(self._mailboxes):  # noqa: ASYNC110
+        """Returns when the replica is not listed and nothing that began while it was is under way any more."""
+        while replica_id in self._listed or not self._owed[replica_id].isdisjoint(self._mailboxes):  # noqa: ASYNC110
             await asyncio.sleep(REOPEN_WAIT_S)
 
     async def _read(self, replica_id: str) -> None:

@@ -22,6 +22,7 @@ from replicas.engine import Engine, EngineStats, Generation
 from replicas.errors import ShoalError
 
 T = TypeVar("T")
+PUMP = "pump"
 
 
 class LocalReplica:
@@ -32,6 +33,7 @@ class LocalReplica:
         self.engine = engine
         self.pool = PoolReplica(engine, ReplicaMetrics(engine.stats))
         self.is_dead = False
+        self.is_stuck = False
         self.generations = 0
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -41,6 +43,18 @@ class LocalReplica:
         self._tasks.add(kept)
         kept.add_done_callback(self._tasks.discard)
         return task
+
+    def break_streams(self) -> None:
+        """End the token streams as a broken connection does; the generations go on."""
+        for task in self._tasks:
+            if task.get_name() == PUMP:
+                task.cancel()
+
+    async def answer(self, what: Callable[[], T]) -> T:
+        """`what` as the result of a call; never, while stuck."""
+        while self.is_stuck:
+            await asyncio.Event().wait()
+        return what()
 
     def kill(self) -> None:
         self.is_dead = True
@@ -74,6 +88,7 @@ class LocalStream:
     def __init__(self, replica: LocalReplica, client_id: str) -> None:
         self._items: asyncio.Queue[list[WireChunk] | None] = asyncio.Queue()
         self._task = replica.spawn(self._run(replica, client_id))
+        self._task.set_name(PUMP)
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -148,26 +163,16 @@ class LocalPool:
         return LocalCall(replica, work())
 
     def _is_ready(self) -> LocalCall[bool]:
-        async def work() -> bool:
-            return True
-
-        return LocalCall(self.replicas[0], work())
+        replica = self.replicas[0]
+        return LocalCall(replica, replica.answer(lambda: True))
 
     def _stats(self, target: Target) -> LocalCall[EngineStats]:
         replica = self._named(target)
-
-        async def work() -> EngineStats:
-            return replica.pool.stats()
-
-        return LocalCall(replica, work())
+        return LocalCall(replica, replica.answer(replica.pool.stats))
 
     def _metrics(self, target: Target) -> LocalCall[list[Metric]]:
         replica = self._named(target)
-
-        async def work() -> list[Metric]:
-            return replica.pool.metrics.families(self.model, replica.id)
-
-        return LocalCall(replica, work())
+        return LocalCall(replica, replica.answer(lambda: replica.pool.metrics.families(self.model, replica.id)))
 
     def _pump(self, target: Target) -> LocalStream:
         return LocalStream(self._named(target), target.client_id)
