@@ -124,7 +124,7 @@ def _follow(job: Job, as_json: bool) -> JobView:
         for event in job.events():
             _print_line(EVENT.dump_json(event))
     else:
-        with Live(progress, console=err, refresh_per_second=8):
+        with Live(progress, console=err, refresh_per_second=8, transient=True):
             for event in job.events():
                 progress.note(event)
     return job.view()

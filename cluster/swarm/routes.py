@@ -6,13 +6,15 @@ The conductor is made at the first call, and jobs that a stopped instance left i
 process that starts the instance makes it at once.
 """
 
+import contextlib
 import functools
 from pathlib import Path
 
+import ray
 from starlette.routing import Route
 
 from cluster.swarm.http_api import SwarmApi
-from cluster.swarm.ray_conductor import ConductorPlan, RayConductor, conductor_handle
+from cluster.swarm.ray_conductor import NAME, NAMESPACE, ConductorPlan, RayConductor, conductor_handle
 from deployments.answering import connect
 from deployments.plan import AppPlan
 
@@ -29,5 +31,18 @@ def swarm_routes(journal_path: Path, plan: AppPlan) -> list[Route]:
 
 
 def wake(journal_path: Path, plan: AppPlan) -> None:
-    """Make the conductor now, in a process that is connected to Ray: jobs of an earlier run go on."""
+    """Make the conductor now, in a process that is connected to Ray: jobs of an earlier run go on.
+
+    One that an earlier run left on a Ray cluster of longer life is replaced: it has that run's plan.
+    """
+    rest()
     conductor_handle(conductor_plan(journal_path, plan))
+
+
+def rest() -> None:
+    """End the conductor and its shards, in a process that is connected to Ray, before Serve shuts down.
+
+    Otherwise replicas drain while open jobs feed them. The jobs stay in the journal; the next `wake` goes on with them.
+    """
+    with contextlib.suppress(ValueError):  # there is none
+        ray.kill(ray.get_actor(NAME, namespace=NAMESPACE))
