@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from cluster import cli_demo, cli_status, cli_talk, instance, up
 from cluster.cli_models import models_app
@@ -15,7 +16,7 @@ from cluster.cli_swarm import swarm_app
 from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
 from cluster.options import ConfigOption, JsonOption, ModelOption, PortOption
-from cluster.settings import ModelSettings, Settings, load_settings
+from cluster.settings import ModelSettings, Settings, load_settings, validated
 from replicas.errors import ShoalError
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ def effective_settings(config: Path | None, port: int | None, model: str | None)
         known = [m for m in settings.models if m.name == model]
         changes["models"] = [m.model_dump() for m in known or [ModelSettings(name=model)]]
         changes["default_model"] = None
-    return Settings.model_validate({**settings.model_dump(), **changes})
+    return validated({**settings.model_dump(), **changes}, "command line")
 
 
 @app.command("up")
@@ -115,7 +116,7 @@ def main() -> None:
     try:
         app()
     except ShoalError as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        err.print(Text.assemble(("error: ", "bold red"), str(error)))  # a message is no markup
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
-from anthropic import Anthropic, APIConnectionError, APIStatusError
+from anthropic import Anthropic, APIConnectionError, APIStatusError, DefaultHttpxClient
 from anthropic.lib.streaming import MessageStream
 from anthropic.types import MessageParam
 
@@ -44,14 +44,17 @@ class Conversation:
     def answer(self) -> Iterator[MessageStream[None]]:
         """The answer to the turns, as a stream. Raises Unavailable, Refused."""
         url = f"http://127.0.0.1:{self.port}"
-        client = Anthropic(base_url=url, api_key="local", max_retries=0, timeout=TIMEOUT_S)
         extra: dict[str, object] = {"temperature": self.temperature}  # left the SDK's signature in 2.x
         if self.system is not None:
             extra["system"] = self.system
+        http = DefaultHttpxClient(mounts={"http://": None})  # the service is on this machine: no proxy
         try:
-            with client.messages.stream(
-                model=self.model or "", max_tokens=self.max_tokens, messages=self.turns, extra_body=extra
-            ) as stream:
+            with (
+                Anthropic(base_url=url, api_key="local", max_retries=0, timeout=TIMEOUT_S, http_client=http) as client,
+                client.messages.stream(
+                    model=self.model or "", max_tokens=self.max_tokens, messages=self.turns, extra_body=extra
+                ) as stream,
+            ):
                 yield stream
         except APIConnectionError as error:
             raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error

@@ -5,8 +5,8 @@ import sys
 
 from rich.console import Console
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+out = Console(soft_wrap=True, emoji=False)  # what a model says is printed as it is
+err = Console(stderr=True, soft_wrap=True, emoji=False)
 
 
 def print_json(tree: object) -> None:

@@ -109,10 +109,15 @@ def load_settings(path: Path | None) -> Settings:
         raise SettingsError(f"cannot read {source}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{source} is not YAML: {error}") from error
+    return validated({} if tree is None else tree, str(source))
+
+
+def validated(tree: object, source: str) -> Settings:
+    """The settings that `tree` holds. Raises SettingsError in the words of `source`."""
     try:
-        return Settings.model_validate({} if tree is None else tree)
+        return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_words(str(source), error)) from error
+        raise SettingsError(_words(source, error)) from error
 
 
 def _words(source: str, error: ValidationError) -> str:

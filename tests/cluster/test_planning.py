@@ -1,0 +1,87 @@
+"""Planning: settings and a model store become a plan; a model that is not there is told with what brings it."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.planning import models_root, plan_of
+from cluster.settings import Settings
+from replicas.bundled import NAME
+from replicas.errors import SettingsError
+from replicas.store import ModelStore
+from tests.models import tiny_gguf
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose store holds one small model (context 512) called tiny."""
+    home = tmp_path_factory.mktemp("home")
+    ModelStore(models_root(home)).import_gguf(tiny_gguf(home / "tiny.gguf"), "tiny")
+    return home
+
+
+def settings(**model: object) -> Settings:
+    return Settings.model_validate({"models": [{"name": "tiny", **model}]})
+
+
+def test_a_model_of_the_store_is_found_with_its_context(home: Path) -> None:
+    [pool] = plan_of(settings(), home, has_gpu=False).pools
+    assert (pool.model, pool.context_tokens, pool.node) == ("tiny", 512, "cpu")
+    assert pool.path.is_dir()
+
+
+def test_a_context_from_the_settings_is_kept_below_the_models_own(home: Path) -> None:
+    contexts = [
+        plan_of(settings(engine={"context_tokens": tokens}), home, has_gpu=False).pools[0].context_tokens
+        for tokens in (100, 100_000)
+    ]
+    assert contexts == [100, 512]
+
+
+@pytest.mark.parametrize(
+    ("node", "has_gpu", "planned"),
+    [("auto", False, "cpu"), ("auto", True, "gpu"), ("cpu", True, "cpu"), ("gpu", False, "gpu")],
+)
+def test_the_kind_of_node_follows_the_settings_then_the_machine(
+    home: Path, node: str, has_gpu: bool, planned: str
+) -> None:
+    assert plan_of(settings(node=node), home, has_gpu=has_gpu).pools[0].node == planned
+
+
+def test_an_echo_pool_needs_no_store(tmp_path: Path) -> None:
+    plan = plan_of(settings(engine={"kind": "echo"}), tmp_path, has_gpu=False)
+    assert plan.default_model == "tiny"
+
+
+@pytest.mark.parametrize(("name", "command"), [(NAME, "make model"), ("other", "shoal models import FILE.gguf")])
+def test_a_missing_model_is_told_with_the_command_that_brings_it(home: Path, name: str, command: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        plan_of(Settings.model_validate({"models": [{"name": name}]}), home, has_gpu=False)
+    assert f"model {name!r} does not exist" in str(caught.value)
+    assert f"`{command}` brings it" in str(caught.value)
+
+
+def test_every_bound_of_the_settings_reaches_the_plan(home: Path) -> None:
+    tree = {
+        "http": {
+            "port": 9,
+            "host": "::1",
+            "body_limit_bytes": 2000,
+            "request_deadline_s": 3.0,
+            "ping_interval_s": 2.0,
+        },
+        "models": [
+            {
+                "name": "tiny",
+                "aliases": ["t"],
+                "replicas": {"min": 2, "max": 3},
+                "engine": {"slots": 5, "queue_limit": 7},
+            }
+        ],
+    }
+    plan = plan_of(Settings.model_validate(tree), home, has_gpu=False)
+    http, [pool] = plan.http, plan.pools
+    assert (http.port, http.host, http.body_limit_bytes) == (9, "::1", 2000)
+    assert (http.request_deadline_s, http.ping_interval_s) == (3.0, 2.0)
+    assert (pool.aliases, pool.min_replicas, pool.max_replicas) == (("t",), 2, 3)
+    assert pool.request_limit == 3 * (5 + 7)
