@@ -66,7 +66,9 @@ def events(
 ) -> None:
     """Follow a job to its end. Ctrl-C stops looking; the job goes on."""
     with _client(url, port) as client:
-        _follow(client.job(job_id), as_json)
+        view = _follow(client.job(job_id), as_json)
+        if not as_json:
+            _print_view(view, as_json, outputs=False)
 
 
 @swarm_app.command()

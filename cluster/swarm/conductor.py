@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
+from pydantic import ValidationError
+
 from cluster.swarm.event import Event, EventBatch, EventType
 from cluster.swarm.fan_out import FanOut
 from cluster.swarm.job import Job, finished_state, snapshot
@@ -34,6 +36,7 @@ T = TypeVar("T")
 JOBS_LISTED = 100
 BUSY_RETRY_S = 5.0
 CANCELLED = "cancelled"
+UNREADABLE = "this version of Shoal cannot read the job's specification: submit it again"
 
 
 class Conductor:
@@ -58,7 +61,13 @@ class Conductor:
         """Take up the jobs that are not over."""
         for record in await self._write(self._journal.resume):
             outputs = await self._write(self._journal.outputs, record.id)
-            spec = SwarmSpec.model_validate_json(await self._write(self._journal.spec, record.id))
+            try:
+                spec = SwarmSpec.model_validate_json(await self._write(self._journal.spec, record.id))
+            except ValidationError:  # another version took it; it must not keep the others from going on
+                log.exception("job %s cannot be taken up", record.id)
+                lost = replace(record, status=JobStatus.FAILED, error=UNREADABLE, finished_at=self._clock())
+                await self._write(self._journal.finish, lost, self._limits.jobs_kept)
+                continue
             log.info("job %s resumes with %d of %d outputs", record.id, len(outputs), spec.instances)
             self._take(Job(record, spec, outputs, self._limits.ring_events))
 

@@ -7,6 +7,7 @@ GET  /v1/swarms/{id}/events     server-sent events; ?after=N or Last-Event-ID go
 POST /v1/swarms/{id}/cancel     the job, cancelled
 """
 
+import asyncio
 import hashlib
 import logging
 import math
@@ -58,7 +59,8 @@ class SwarmApi:
     async def submit(self, request: Request) -> Response:
         """Accept a job."""
         key = request.headers.get("idempotency-key")
-        spec = parse_swarm_json(await read_body(request, self._body_limit_bytes))
+        body = await read_body(request, self._body_limit_bytes)
+        spec = await asyncio.to_thread(parse_swarm_json, body)  # a large one takes a while
         view = await self._port.submit(_job_id(key), spec)
         return Response(JOB.dump_json(view), 202, {"location": f"/v1/swarms/{view.id}"}, JSON)
 

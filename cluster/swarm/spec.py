@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from cluster.swarm.template import filled_length, placeholders
 from replicas.errors import InvalidRequest
@@ -19,6 +19,7 @@ PROMPT_CHARS_MAX = 1_000_000  # of one prompt once its placeholders are filled
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Template = Annotated[str, Field(min_length=1, max_length=PROMPT_CHARS_MAX)]
+FIRST_ERROR = Field(fail_fast=True)  # a body of wrong items would cost a gigabyte of error messages
 Tokens = Annotated[int, Field(ge=1, le=131_072)]
 
 
@@ -44,12 +45,12 @@ class SwarmSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    agents: Annotated[list[AgentSpec], Field(min_length=1, max_length=100)]
-    over: dict[Name, list[str]] | None = None
+    agents: Annotated[list[AgentSpec], Field(min_length=1, max_length=100), FIRST_ERROR]
+    over: dict[Name, Annotated[list[str], FIRST_ERROR]] | None = None
     max_tokens: Tokens = 256
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    stop: Annotated[list[Name], Field(max_length=16)] = []
+    stop: Annotated[list[Name], Field(max_length=16), FIRST_ERROR] = []
     model: Name | None = None
     name: Name | None = None
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
@@ -73,8 +74,11 @@ def parse_swarm(body: Mapping[str, object]) -> SwarmSpec:
     """Check a decoded body. Raises InvalidRequest with the field in `param`."""
     try:
         spec = SwarmSpec.model_validate(body)
+        spec.model_dump_json()
     except ValidationError as error:
-        raise _worded(error.errors(include_url=False)[0]) from None
+        raise _worded(error.errors(include_url=False)) from None
+    except PydanticSerializationError:  # Python strings hold what JSON and UTF-8 cannot
+        raise InvalidRequest("a text is not valid Unicode: it holds half of a surrogate pair") from None
     return checked(spec)
 
 
@@ -83,7 +87,7 @@ def parse_swarm_json(body: bytes) -> SwarmSpec:
     try:
         spec = SwarmSpec.model_validate_json(body)
     except ValidationError as error:
-        raise _worded(error.errors(include_url=False)[0]) from None
+        raise _worded(error.errors(include_url=False)) from None
     return checked(spec)
 
 
@@ -139,7 +143,9 @@ def _without_values(name: str, path: str, known: Iterable[str]) -> InvalidReques
     )
 
 
-def _worded(detail: ErrorDetails) -> InvalidRequest:
+def _worded(details: list[ErrorDetails]) -> InvalidRequest:
+    """The first error; an unknown key comes before all others, a missing one may be it misspelt."""
+    detail = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = AgentSpec.model_fields if path.startswith("agents.") else SwarmSpec.model_fields

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cluster.swarm.source import File
 from cluster.swarm.spec import SwarmSpec, parse_swarm
+from replicas.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +54,11 @@ class Swarm:
             "deadline_s": float(self.deadline_s),
         }
         if self.over is not None:
-            body["over"] = {key: [_text(value) for value in values] for key, values in self.over.items()}
+            body["over"] = {key: _texts(key, values) for key, values in self.over.items()}
         return parse_swarm(body)
 
 
-def _text(value: str | File) -> str:
-    return value.read() if isinstance(value, File) else value
+def _texts(key: str, values: Sequence[str | File]) -> list[str]:
+    if isinstance(values, str | File):  # a string is a sequence too, of letters
+        raise InvalidRequest(f"over.{key}: must be a list, one value per item", f"over.{key}")
+    return [value.read() if isinstance(value, File) else value for value in values]

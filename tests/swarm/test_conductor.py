@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from cluster.swarm.conductor import Conductor
 from cluster.swarm.event import Event, EventType
 from cluster.swarm.fan_out import pieces
 from cluster.swarm.job_view import JobStatus, JobView
-from cluster.swarm.journal import Journal
+from cluster.swarm.journal import JobRecord, Journal
 from cluster.swarm.launcher import InProcessLauncher, Launcher, ShardLost
 from cluster.swarm.limits import Limits
 from cluster.swarm.outbox import Report
@@ -140,6 +141,20 @@ def test_after_a_restart_only_unfinished_items_are_called(tmp_path: Path) -> Non
         assert (view.status, texts(view)) == (JobStatus.SUCCEEDED, ["fast", "slow", "quick"])
         assert {event.agent for event in told if event.type is EventType.OUTPUT} == {0, 1, 2}
         assert all(event.seq >= seen[-1].seq for event in told)
+
+    asyncio.run(run())
+
+
+def test_a_job_that_cannot_be_read_keeps_no_other_from_going_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        journal = Journal(tmp_path / "j")
+        journal.accept(JobRecord("old", None, ("r",), 1, created_at=time.time()), '{"agents": 1}')
+        journal.accept(JobRecord("new", None, ("r",), 1, created_at=time.time()), swarm_of(["x"]).model_dump_json())
+        journal.close()
+        async with conducting(tmp_path, Puppet()) as conductor:
+            assert (await conductor.job("new", wait_s=10)).status is JobStatus.SUCCEEDED
+            old = await conductor.job("old")
+            assert (old.status, "submit it again" in str(old.error)) == (JobStatus.FAILED, True)
 
     asyncio.run(run())
 

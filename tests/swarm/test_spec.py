@@ -21,6 +21,7 @@ def refused(**body: object) -> InvalidRequest:
     [
         ({"max_token": 3}, "max_token", "did you mean 'max_tokens'"),
         ({"agents": [{"role": "r", "promt": "x", "prompt": "{text}"}]}, "agents.0.promt", "did you mean 'prompt'"),
+        ({"agents": [{"role": "r", "promt": "{text}"}]}, "agents.0.promt", "did you mean 'prompt'"),
         ({"agents": []}, "agents", "at least 1"),
         ({"agents": [{"prompt": "x"}]}, "agents.0.role", "required"),
         ({"agents": [{"role": "r", "prompt": "{txt} {text}"}]}, "agents.0.prompt", "did you mean {text}"),
@@ -65,6 +66,16 @@ def test_python_and_json_make_the_same_specification() -> None:
     swarm = Swarm(agents=[Agent(role="r", prompt="{text}", max_tokens=9)], over={"text": ["a"]}, seed=1, temperature=1)
     body = {"agents": [{**AGENT, "max_tokens": 9}], "over": {"text": ["a"]}, "seed": 1, "temperature": 1}
     assert swarm.spec() == parse_swarm_json(json.dumps(body).encode())
+
+
+def test_a_text_in_place_of_a_list_is_refused_not_taken_letter_by_letter() -> None:
+    with pytest.raises(InvalidRequest, match=r"over\.text: must be a list"):
+        Swarm(agents=[Agent(role="r", prompt="{text}")], over={"text": "abc"}).spec()
+
+
+def test_half_a_surrogate_pair_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(InvalidRequest, match="surrogate pair"):
+        Swarm(agents=[Agent(role="r", prompt="{text}")], over={"text": ["\ud800"]}).spec()
 
 
 def test_instances_go_item_by_item_and_agents_override_the_swarm() -> None:
