@@ -21,7 +21,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from cluster import instance
 from cluster.planning import plan_of
 from cluster.settings import RaySettings, Settings
-from cluster.swarm.routes import swarm_routes, wake
+from cluster.swarm.routes import rest, swarm_routes, wake
 from deployments.application import application
 from deployments.plan import APP_NAME
 from replicas.errors import Unavailable
@@ -116,6 +116,8 @@ def _wait_until_running(stopping: StopRequest) -> bool:
 def _stop(*, is_own_cluster: bool) -> None:
     """End the application, then Ray. A failure here must not hide the error that led here."""
     try:
+        if ray.is_initialized():
+            rest()  # else replicas drain while open jobs feed them
         if ray.is_initialized() and is_own_cluster:
             serve.delete(APP_NAME)  # replicas drain; the rest of Serve ends with the cluster
         elif ray.is_initialized():
