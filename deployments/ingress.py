@@ -15,6 +15,7 @@ from deployments.edge import build_app
 from deployments.ingress_metrics import IngressMetrics
 from deployments.operations import Operations
 from deployments.plan import AppPlan
+from deployments.port_reuse import reuse_port
 
 RoutesFactory = Callable[[AppPlan], Sequence[BaseRoute]]
 """Makes the routes that a layer above mounts; pickled into the ingress, called on its loop."""
@@ -27,6 +28,7 @@ class Ingress:
         """`pools` makes Serve start the pools first; the answerer finds them by name."""
         self._plan = plan
         self._extra_routes = extra_routes
+        reuse_port()  # Serve binds after this
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application; Serve asks for it after the constructor."""
