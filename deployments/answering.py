@@ -47,9 +47,7 @@ def serve_handle(pool: PoolPlan) -> DeploymentHandle[object]:
 class Answerer:
     """Answers calls with the pools of a plan. Lives on one event loop. `handle_of` is for tests without Ray."""
 
-    def __init__(
-        self, plan: AppPlan, handle_of: Callable[[PoolPlan], DeploymentHandle[object]] = serve_handle
-    ) -> None:
+    def __init__(self, plan: AppPlan, handle_of: Callable[[PoolPlan], DeploymentHandle[object]] = serve_handle) -> None:
         self.plan = plan
         self._handle_of = handle_of
         self.catalog = catalog(plan)
