@@ -1,4 +1,4 @@
-"""One real instance for all tests here: `shoal up --detach`, the bundled model and two echo pools, `shoal down`."""
+"""One real instance for all tests here: `shoal up --detach`, the bundled model and some echo pools, `shoal down`."""
 
 import json
 import socket
@@ -27,6 +27,10 @@ models:
   - name: tiny
     cpus_per_replica: 0.05
     engine: {kind: echo, slots: 1, queue_limit: 1, echo_delay_s: 0.05}
+  - name: growing
+    replicas: {min: 1, max: 2}
+    cpus_per_replica: 0.05
+    engine: {kind: echo, slots: 2, queue_limit: 16, echo_delay_s: 0.05}
 """
 
 
