@@ -59,7 +59,7 @@ class Conversation:
         except APIConnectionError as error:
             raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
         except APIStatusError as error:
-            raise Refused(error.message) from error
+            raise Refused(_words(error)) from error
 
 
 def run(
@@ -104,6 +104,13 @@ def chat(
             err.print(" (stopped)", end="")
         out.print()
         talk.turns.append({"role": "assistant", "content": answer or "(stopped)"})
+
+
+def _words(error: APIStatusError) -> str:
+    """The service's own message."""
+    body = error.body
+    inner = body.get("error") if isinstance(body, dict) else None
+    return str(inner["message"]) if isinstance(inner, dict) and "message" in inner else error.message
 
 
 def _ask() -> str:

@@ -90,6 +90,8 @@ class Job:
                     patience = self._connection.patience()
             except (httpx.TransportError, Unavailable) as error:
                 cause = error
+            if self._connection.has_spoken():
+                patience = self._connection.patience()
             if not patience.waits():
                 raise self._connection.unavailable(cause) from cause
 

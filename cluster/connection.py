@@ -27,6 +27,7 @@ class Connection:
         self.url = url.rstrip("/")
         self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
         self._has_worked = False
+        self._has_spoken = False
 
     def close(self) -> None:
         """Close it."""
@@ -47,12 +48,19 @@ class Connection:
                 response.read()
                 _raise(response)
             self._has_worked = True
-            yield from _lines(response.iter_text())
+            for line in _lines(response.iter_text()):
+                self._has_spoken = True
+                yield line
 
     def unavailable(self, error: Exception) -> Unavailable:
         """What to tell when nothing answers."""
         words = str(error) or type(error).__name__
         return Unavailable(f"the service at {self.url}", f"is `shoal up` running there? ({words})")
+
+    def has_spoken(self) -> bool:
+        """Whether a stream has said anything since this was last asked; a ping counts."""
+        spoken, self._has_spoken = self._has_spoken, False
+        return spoken
 
     def patience(self) -> "Patience":
         """How long to wait for the service from now on."""

@@ -60,9 +60,12 @@ def record(home: Path, host: str, port: int) -> Instance:
     return instance
 
 
-def forget(home: Path, port: int) -> None:
-    """Remove the record of the instance on `port`."""
-    (folder(home, port) / "instance.json").unlink(missing_ok=True)
+def forget(home: Path, port: int, pid: int) -> None:
+    """Remove the record of the instance on `port`, if it is that of process `pid`: two may have raced for the port."""
+    path = folder(home, port) / "instance.json"
+    with suppress(FileNotFoundError, ValueError, KeyError):
+        if json.loads(path.read_text())["pid"] == pid:
+            path.unlink(missing_ok=True)
 
 
 def find(home: Path, port: int) -> Instance | None:
@@ -96,7 +99,7 @@ def stop(home: Path, instance: Instance) -> bool:
     give_up_s = time.monotonic() + KILL_WAIT_S
     while is_port_used(instance.host, instance.port) and time.monotonic() < give_up_s:
         time.sleep(0.1)  # a worker that Ray started while it was ending
-    forget(home, instance.port)
+    forget(home, instance.port, instance.pid)
     return not alive
 
 

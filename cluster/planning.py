@@ -1,5 +1,6 @@
 """From settings to a plan: finds each model in the store, picks its kind of node, fills in what the model says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def models_root(home: Path) -> Path:
 def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
     """The plan. Raises SettingsError naming the model that is missing and the command that brings it."""
     store = ModelStore(models_root(home))
-    pools = tuple(_pool(model, store, has_gpu=has_gpu) for model in settings.models)
+    drain_s = settings.http.request_deadline_s
+    pools = tuple(replace(_pool(model, store, has_gpu=has_gpu), drain_s=drain_s) for model in settings.models)
     http = settings.http
     return AppPlan(
         pools=pools,

@@ -4,6 +4,8 @@ Imported only after the environment is set (see `environment.serve_environment`)
 """
 
 import logging
+import math
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -23,13 +25,14 @@ from cluster.planning import plan_of
 from cluster.settings import RaySettings, Settings
 from cluster.swarm.routes import rest, swarm_routes, wake
 from deployments.application import application
-from deployments.plan import APP_NAME
+from deployments.plan import APP_NAME, AppPlan
 from replicas.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
 START_WAIT_S = 300.0
 POLL_S = 0.25
+DRAIN_S = 10.0
 NAMESPACE = "shoal"
 FAILED = {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY}
 
@@ -63,7 +66,7 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
     has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     plan = plan_of(settings, home, has_gpu=has_gpu)
     try:
-        _start_ray(settings.ray, has_gpu=has_gpu)
+        _start_ray(settings.ray, logical_cpus(plan), has_gpu=has_gpu)
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=HTTPOptions(host=settings.http.host, port=internal_port),
@@ -81,13 +84,24 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
         _stop(is_own_cluster=settings.ray.address is None)
 
 
-def _start_ray(settings: RaySettings, *, has_gpu: bool) -> None:
+def logical_cpus(plan: AppPlan) -> int:
+    """The CPUs that our own cluster of one machine claims to have: enough that every pool can grow to its largest.
+
+    Ray's count is for placing replicas on many machines. Here it could only leave one waiting for ever; how much of the
+    processor each takes is a matter of its threads.
+    """
+    wanted = sum(pool.cpus_per_replica * pool.max_replicas for pool in plan.pools)
+    return max(os.cpu_count() or 1, math.ceil(wanted) + 1)
+
+
+def _start_ray(settings: RaySettings, cpus: int, *, has_gpu: bool) -> None:
     """Join the cluster at `address`, or start one of our own (Ray keeps strangers out by a token)."""
     if settings.address is not None:
         ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False)
         return
     ray.init(
         address="local",
+        num_cpus=cpus,
         namespace=NAMESPACE,
         include_dashboard=False,
         log_to_driver=False,
@@ -113,13 +127,21 @@ def _wait_until_running(stopping: StopRequest) -> bool:
     return False
 
 
+def _drain() -> None:
+    """Delete the application and give answers under way DRAIN_S to end."""
+    serve.delete(APP_NAME, _blocking=False)
+    give_up_s = time.monotonic() + DRAIN_S
+    while APP_NAME in serve.status().applications and time.monotonic() < give_up_s:
+        time.sleep(POLL_S)
+
+
 def _stop(*, is_own_cluster: bool) -> None:
     """End the application, then Ray. A failure here must not hide the error that led here."""
     try:
         if ray.is_initialized():
             rest()  # else replicas drain while open jobs feed them
         if ray.is_initialized() and is_own_cluster:
-            serve.delete(APP_NAME)  # replicas drain; the rest of Serve ends with the cluster
+            _drain()  # the rest of Serve ends with the cluster
         elif ray.is_initialized():
             serve.shutdown()  # type: ignore[no-untyped-call]
     except Exception:

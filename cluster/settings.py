@@ -43,6 +43,7 @@ class EngineSettings(Section):
     queue_limit: int = Field(64, ge=1)
     provider: str | None = None
     echo_delay_s: float = Field(0.0, ge=0)
+    is_spinning: bool = True
 
 
 class ReplicaSettings(Section):

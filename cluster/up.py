@@ -30,7 +30,7 @@ def run_foreground(settings: Settings, home: Path, on_ready: Callable[[instance.
 
         serve_until_stopped(settings, home, internal_port, lambda: on_ready(me))
     finally:
-        instance.forget(home, port)
+        instance.forget(home, port, me.pid)
 
 
 def run_detached(arguments: list[str], home: Path, host: str, port: int) -> instance.Instance:

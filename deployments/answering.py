@@ -5,6 +5,7 @@ Used by every process that asks for answers: the ingress for HTTP requests, swar
 
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -94,9 +95,12 @@ class Answerer:
         A replica that is lost before the first token is replaced by another one, silently.
         """
         client = self.clients[prepared.pool.model]
+        ends_at_s = time.monotonic() + prepared.generation.deadline_s
         for attempt in range(ATTEMPTS):
             has_begun = False
-            generation = replace(prepared.generation, id=f"{prepared.generation.id}.{secrets.token_hex(4)}")
+            attempt_id = f"{prepared.generation.id}.{secrets.token_hex(4)}"
+            left_s = max(0.0, ends_at_s - time.monotonic())
+            generation = replace(prepared.generation, id=attempt_id, deadline_s=left_s)
             try:
                 async with aclosing(client.generate(generation)) as stream:
                     async for chunks in stream:

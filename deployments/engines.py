@@ -1,5 +1,6 @@
 """Builds the engine that a plan names, and the tokenizer that goes with it."""
 
+import secrets
 from dataclasses import replace
 
 from deployments.plan import EnginePlan, PoolPlan
@@ -9,7 +10,7 @@ from replicas.engine import Engine, Generation, Message, Sampling
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 
-WARM_UP_DEADLINE_S = 120.0
+WARM_UP_DEADLINE_S = 50.0  # below the pool's health_check_timeout_s
 
 
 def build_engine(plan: PoolPlan) -> Engine:
@@ -25,7 +26,11 @@ def build_engine(plan: PoolPlan) -> Engine:
 def slot_config(engine: EnginePlan, context_tokens: int) -> SlotConfig:
     """The engine's own settings; what the plan leaves open the engine chooses."""
     config = SlotConfig(
-        slots=engine.slots, max_len=context_tokens, queue_limit=engine.queue_limit, provider=engine.provider
+        slots=engine.slots,
+        max_len=context_tokens,
+        queue_limit=engine.queue_limit,
+        provider=engine.provider,
+        is_spinning=engine.is_spinning,
     )
     if engine.threads is not None:
         config = replace(config, threads=engine.threads)
@@ -42,4 +47,4 @@ def build_tokenizer(plan: PoolPlan) -> Tokenizer:
 def warm_up_generation() -> Generation:
     """A prompt of a few tokens: enough to touch prefill and decode once."""
     prompt = (Message("user", "Hello"),)
-    return Generation("warm-up", prompt, Sampling(max_tokens=2), deadline_s=WARM_UP_DEADLINE_S)
+    return Generation(f"warm-up-{secrets.token_hex(4)}", prompt, Sampling(max_tokens=2), deadline_s=WARM_UP_DEADLINE_S)

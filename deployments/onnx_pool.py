@@ -45,7 +45,10 @@ class OnnxPool:
 
     async def generate(self, client_id: str, generation: Generation) -> ShoalError | None:
         """Returns when the last chunk is on the client's stream; an error is returned, not raised."""
-        return await self._replica.finish(await self.admit(Admission(client_id, generation)))
+        try:
+            return await self._replica.finish(await self.admit(Admission(client_id, generation)))
+        finally:
+            self._replica.release(generation.id)
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.001)
     async def admit(self, batch: list[Admission]) -> list[Ticket | ShoalError]:
@@ -96,7 +99,7 @@ def onnx_pool(plan: PoolPlan) -> serve.Application:
         max_ongoing_requests=plan.engine.slots + plan.engine.queue_limit + CLIENT_CALLS,
         request_router_config=RequestRouterConfig.model_validate({"request_router_class": ROUTER}),
         autoscaling_config=autoscaling(plan),
-        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_timeout_s=plan.drain_s,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=5,
         health_check_timeout_s=60,

@@ -24,6 +24,7 @@ class EnginePlan:
     queue_limit: int = 64
     provider: str | None = None
     echo_delay_s: float = 0.0
+    is_spinning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class PoolPlan:
     min_replicas: int = 1
     max_replicas: int = 1
     cpus_per_replica: float = 1.0
+    drain_s: float = 600.0  # a replica that is scaled away may finish its answers
 
     @property
     def deployment(self) -> str:

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from prometheus_client.metrics_core import Metric
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException, RequestCancelledError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from deployments.mailbox import Mailbox
@@ -49,6 +49,7 @@ class PoolClient:
         self._listed: frozenset[str] = frozenset()
         self._owed: dict[str, frozenset[str]] = {}  # what a replica that left may still send, while its stream is open
         self._opening: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def replica_ids(self) -> frozenset[str]:
@@ -67,6 +68,7 @@ class PoolClient:
 
     async def close(self) -> None:
         """Follow no longer, and close every token stream."""
+        self._is_closed = True
         watch(self._deployment).unsubscribe(self._follow)
         tasks = [*self._pumps.values(), *([self._opening] if self._opening else [])]
         for task in tasks:
@@ -80,8 +82,8 @@ class PoolClient:
         Leaving the iterator early cancels the generation. Raises what the replica refused it with, EngineFailed when
         the replica is lost, DeadlineExceeded when it is silent past the deadline.
         """
-        mailbox = self._mailboxes[generation.id] = Mailbox()
         response = self._call(generation)
+        mailbox = self._mailboxes[generation.id] = Mailbox()
         outcome = asyncio.ensure_future(self._outcome(response, mailbox))
         deadline_s = time.monotonic() + generation.deadline_s + DEADLINE_GRACE_S
         is_done = False
@@ -91,7 +93,8 @@ class PoolClient:
                 if not chunks and time.monotonic() >= deadline_s:
                     raise DeadlineExceeded(generation.deadline_s)
                 is_done = bool(chunks) and chunks[-1].final is not None
-                yield chunks
+                if chunks or mailbox.is_admitted:
+                    yield chunks
         finally:
             del self._mailboxes[generation.id]
             if not is_done:
@@ -132,21 +135,25 @@ class PoolClient:
         return cast("DeploymentResponse[object]", response)
 
     async def _outcome(self, response: DeploymentResponse[object], mailbox: Mailbox) -> None:
-        """Turn the end of a generation's call into what its mailbox must still hear."""
+        """Turn the end of a generation's call into what its mailbox must still hear, however the call ends."""
+        loss: ShoalError = EngineFailed("the end of the answer was lost between replica and ingress")
         try:
             refusal = await response
-        except RequestCancelledError:
-            return
+            if isinstance(refusal, ShoalError):
+                loss = refusal
+            else:
+                await asyncio.sleep(STRAGGLER_S)
+        except asyncio.CancelledError:
+            loss = EngineFailed("the replica gave the answer up")
+            raise  # ends this task alone: the mailbox has heard
         except (RayError, RayServeException) as broken:
-            mailbox.fail(EngineFailed(f"the replica was lost ({type(broken).__name__})"))
-            return
-        if isinstance(refusal, ShoalError):
-            mailbox.fail(refusal)
-            return
-        await asyncio.sleep(STRAGGLER_S)
-        mailbox.fail(EngineFailed("the end of the answer was lost between replica and ingress"))
+            loss = EngineFailed(f"the replica was lost ({type(broken).__name__})")
+        finally:
+            mailbox.fail(loss)
 
     def _follow(self, replica_ids: frozenset[str]) -> None:
+        if self._is_closed:
+            return
         for gone in self._listed - replica_ids:
             self._owed[gone] = frozenset(self._mailboxes)
         self._listed = replica_ids
@@ -158,6 +165,8 @@ class PoolClient:
     def _forget(self, replica_id: str, _: asyncio.Task[None]) -> None:
         del self._pumps[replica_id]
         self._owed.pop(replica_id, None)
+        if replica_id in self._listed:  # it came back while its stream was closing
+            self._follow(self._listed)
 
     async def _pump(self, replica_id: str) -> None:
         """Keep the token stream of one replica open for as long as it is listed or owes us chunks."""
@@ -165,9 +174,11 @@ class PoolClient:
         try:
             while not drain.done():
                 reader = asyncio.get_running_loop().create_task(self._read(replica_id))
-                await asyncio.wait({reader, drain}, return_when=asyncio.FIRST_COMPLETED)
-                reader.cancel()
-                await asyncio.gather(reader, return_exceptions=True)
+                try:
+                    await asyncio.wait({reader, drain}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    reader.cancel()
+                    await asyncio.gather(reader, return_exceptions=True)
                 if not drain.done():
                     await asyncio.sleep(REOPEN_WAIT_S)
         finally:

@@ -55,6 +55,7 @@ class PoolReplica:
         self.metrics = metrics
         self._idle_s = idle_s
         self._callers: dict[str, Caller] = {}
+        self._tickets: dict[str, Ticket] = {}
 
     def admit(self, batch: Sequence[Admission]) -> list[Ticket | ShoalError]:
         """Submit every generation of `batch` to the engine at once; a refused one gets its error, the others go on."""
@@ -76,6 +77,15 @@ class PoolReplica:
             if not ticket.done.done() or ticket.done.cancelled():
                 ticket.stream.cancel()
         return None
+
+    def release(self, generation_id: str) -> None:
+        """The caller of a generation is gone or served: if it still runs, cancel it. Without this a caller that leaves
+        between admission and `finish` would leave it running."""
+        ticket = self._tickets.pop(generation_id, None)
+        if ticket is not None:
+            ticket.caller.tickets.discard(ticket)
+            if not ticket.done.done() or ticket.done.cancelled():
+                ticket.stream.cancel()
 
     async def pump(self, client_id: str) -> AsyncGenerator[list[WireChunk], None]:
         """Everything the engine makes for `client_id`, one item per engine step; ends when the client opens another."""
@@ -130,12 +140,13 @@ class PoolReplica:
             if chunk.final is not None and not loop.is_closed():
                 loop.call_soon_threadsafe(settle)
 
-        outbox.put(Chunk(admission.generation.id, "", 0))
         try:
             ticket = Ticket(self.engine.submit(admission.generation, sink), done, caller)
         except ShoalError as error:
             return error
+        outbox.put(Chunk(admission.generation.id, "", 0))  # admitted; a first token that was faster says so too
         caller.tickets.add(ticket)
+        self._tickets[admission.generation.id] = ticket
         return ticket
 
 
@@ -144,9 +155,13 @@ async def warm_up(engine: Engine, generation: Generation) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Chunk] = loop.create_future()
 
+    def settle(chunk: Chunk) -> None:
+        if not done.done():  # the wait may have timed out
+            done.set_result(chunk)
+
     def sink(chunk: Chunk) -> None:
         if chunk.final is not None:
-            loop.call_soon_threadsafe(done.set_result, chunk)
+            loop.call_soon_threadsafe(settle, chunk)
 
     engine.submit(generation, sink)
     last = await asyncio.wait_for(done, generation.deadline_s)

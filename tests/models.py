@@ -65,12 +65,12 @@ def tiny_export(directory: Path, tiny: Tiny = TINY) -> Path:
 
 
 def bundled_export() -> Path:
-    """The bundled model's directory; skips the test where no set-up has put it (`make` does)."""
+    """The bundled model's directory. Fails where no set-up has put it: `make test` does."""
     home = Path(os.environ.get("SHOAL_HOME", "~/.cache/shoal")).expanduser()
     try:
         return ModelStore(home / "models").find(NAME).path
     except NotFound:
-        pytest.skip("the bundled model is not set up: `make test` or `python -m replicas.bundled --root DIR` does it")
+        pytest.fail("the bundled model is not set up: `make test` or `python -m replicas.bundled --root DIR` does it")
 
 
 def tiny_gguf(path: Path, tiny: Tiny = TINY) -> Path:

@@ -25,7 +25,7 @@ from replicas.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-CPUS = 0.01  # a shard waits for replicas; asking for a whole CPU it could wait for them to free one, forever
+CPUS = 0  # a shard waits for replicas, which may hold every CPU: asking for any part of one it could wait forever
 REPORT_S = 10.0
 REPORT_AGAIN_S = 0.5
 REPORT_ATTEMPTS = 60
@@ -37,7 +37,9 @@ Deliver: TypeAlias = Callable[[str, int, Sequence[Event]], Awaitable[bool]]
 @dataclass(slots=True)
 class _Inbox:
     report: Report
-    last_number: int = 0
+    last_number: int = 0  # taken for good
+    taking_number: int = 0
+    taking: "asyncio.Future[bool] | None" = None  # a batch that is sent again while it is taken waits for the first
 
 
 class RayLauncher:
@@ -67,8 +69,17 @@ class RayLauncher:
             return False
         if number <= inbox.last_number:
             return True
+        if inbox.taking is None or inbox.taking_number != number:
+            inbox.taking_number = number
+            inbox.taking = asyncio.ensure_future(inbox.report(events))
+        taking = inbox.taking
+        try:
+            answer = await asyncio.shield(taking)
+        finally:
+            if taking.done() and inbox.taking is taking:
+                inbox.taking = None
         inbox.last_number = number
-        return await inbox.report(events)
+        return answer
 
 
 @ray.remote(num_cpus=CPUS, max_retries=0, scheduling_strategy="SPREAD")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from replicas.engine import Chunk, Finish, Sink
+from replicas.engine import Chunk, Finish, Priority, Sink
 from replicas.errors import DeadlineExceeded, EngineFailed, InvalidRequest, Overloaded, ShoalError
 from replicas.slot.deadlines import Deadlines
 from replicas.slot.rows import Rows
@@ -69,7 +69,7 @@ class Loop:
         self._release = release
         self._clock = clock
         self._wake = threading.Condition()  # guards the next five
-        self._waiting = Waiting(limits.queue_limit)
+        self._waiting = Waiting()
         self._under_way: dict[str, Sequence] = {}
         self._cancelled: deque[Sequence] = deque()
         self._deadlines = Deadlines()
@@ -98,13 +98,19 @@ class Loop:
                 raise EngineFailed(f"the engine of {self._limits.model} is closed")
             if id_ in self._under_way:
                 raise InvalidRequest(f"a request with the id {id_!r} is under way; ids are unique", "id")
-            if self._waiting.is_full:
+            if self._is_full_for(sequence.request.priority):
                 raise Overloaded(self._limits.model, self.tally.retry_after_s(len(self._waiting)))
             sequence.submit(self._clock())
             self._under_way[id_] = sequence
             self._waiting.put(sequence)
             self._deadlines.put(sequence)
             self._wake.notify()
+
+    def _is_full_for(self, priority: Priority) -> bool:
+        """Whether one more is too many. Batch requests leave half of the queue to interactive ones."""
+        queue = self._limits.queue_limit
+        most = queue // 2 if priority is Priority.BATCH else queue
+        return len(self._under_way) >= self._limits.slots + most
 
     def cancel(self, sequence: Sequence) -> None:
         with self._wake:

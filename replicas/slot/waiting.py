@@ -1,4 +1,4 @@
-"""Who waits for a slot: interactive requests before batch ones, each in order of arrival, up to a bound."""
+"""Who waits for a slot: interactive requests before batch ones, each in order of arrival."""
 
 from collections import deque
 
@@ -7,10 +7,9 @@ from replicas.slot.sequence import Sequence
 
 
 class Waiting:
-    """A bounded two-class queue. Its user holds the lock."""
+    """A two-class queue. Its user holds the lock, and bounds it."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._classes: dict[Priority, deque[Sequence]] = {
             Priority.INTERACTIVE: deque(),
             Priority.BATCH: deque(),
@@ -18,10 +17,6 @@ class Waiting:
 
     def __len__(self) -> int:
         return sum(map(len, self._classes.values()))
-
-    @property
-    def is_full(self) -> bool:
-        return len(self) >= self._limit
 
     def put(self, sequence: Sequence) -> None:
         self._classes[sequence.request.priority].append(sequence)

@@ -88,9 +88,9 @@ def test_a_recorded_instance_is_found_until_it_is_forgotten(tmp_path: Path) -> N
     assert recorded.pid == os.getpid()
     assert instance.find(tmp_path, 8123) == recorded
     assert instance.running(tmp_path) == [recorded]
-    instance.forget(tmp_path, 8123)
+    instance.forget(tmp_path, 8123, os.getpid())
     assert instance.find(tmp_path, 8123) is None
-    instance.forget(tmp_path, 8123)
+    instance.forget(tmp_path, 8123, os.getpid())
 
 
 def test_a_record_whose_pid_went_to_another_process_is_stale(tmp_path: Path) -> None:
