@@ -228,3 +228,17 @@ async def test_a_real_engine_answers_many_at_once_through_one_stream() -> None:
     assert await asyncio.gather(*(text(n) for n in range(40))) == [f"number {n}" for n in range(40)]
     await client.close()
     engine.close()
+
+
+async def test_a_closed_client_leaves_no_task_behind() -> None:
+    before = asyncio.all_tasks()
+    bench = Bench(HandEngine())
+    task = bench.ask()
+    (await bench.submitted(bench.engines[0])).end()
+    await task
+    await bench.answerer.close()
+    await asyncio.sleep(0)  # callbacks of what was cancelled
+    watch(ECHO.deployment).announce(frozenset({"late"}))
+    await asyncio.sleep(0)
+    mine = [t for t in asyncio.all_tasks() - before if "PoolClient" in repr(t.get_coro())]
+    assert mine == []

@@ -165,3 +165,22 @@ async def test_warming_up_raises_what_the_engine_failed_with() -> None:
     engine.streams[0].end(Finish.ERROR, EngineFailed("no memory"))
     with pytest.raises(EngineFailed, match="no memory"):
         await task
+
+
+async def test_a_refused_generation_is_never_acknowledged() -> None:
+    engine = EchoEngine(EchoConfig(slots=1, queue_limit=1, delay_s=0.05))
+    replica = replica_of(engine)
+    tickets = replica.admit([Admission("me", generation(id_)) for id_ in "abc"])
+    assert [isinstance(ticket, Overloaded) for ticket in tickets] == [False, False, True]
+    async with aclosing(replica.pump("me")) as stream:
+        chunks = await until_finals(stream, 2)
+    assert {id_ for id_, *_ in chunks} == {"a", "b"}
+    engine.close()
+
+
+async def test_a_caller_that_leaves_between_admission_and_finish_frees_its_slot() -> None:
+    engine = HandEngine()
+    replica = replica_of(engine)
+    replica.admit([Admission("me", generation("a"))])
+    replica.release("a")
+    assert engine.next().cancelled.wait(5)

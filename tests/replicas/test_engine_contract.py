@@ -282,3 +282,24 @@ def test_a_sink_may_close_the_engine(engine: Engine) -> None:
 
     engine.submit(asked(max_tokens=ENDLESS, ignore_eos=True), closing)
     assert inbox.final().finish is Finish.CANCELLED
+
+
+def test_an_idle_engine_takes_its_slots_and_its_queue_at_once(make: Make) -> None:
+    engine, inboxes = make(2, 4), [Inbox() for _ in range(6)]
+    for number, inbox in enumerate(inboxes):
+        engine.submit(asked(f"burst-{number}"), inbox)
+    assert all(inbox.final().error is None for inbox in inboxes)
+
+
+def test_batch_requests_leave_half_of_the_queue_to_interactive_ones(make: Make) -> None:
+    engine, gate = make(1, 2), threading.Event()
+    first, inboxes = Inbox(gate), [Inbox(), Inbox()]
+    engine.submit(asked("first", ignore_eos=True), first)
+    first.begun()
+    batch = [Generation(f"b{n}", (Message("user", "x"),), sampled(max_tokens=2), priority=Priority.BATCH) for n in "12"]
+    engine.submit(batch[0], inboxes[0])
+    with pytest.raises(Overloaded):
+        engine.submit(batch[1], Inbox())
+    engine.submit(asked("interactive"), inboxes[1])
+    gate.set()
+    assert all(inbox.final().error is None for inbox in inboxes)
