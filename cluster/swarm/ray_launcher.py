@@ -8,9 +8,8 @@ next report (every half second at least). Ray retries no task: only the conducto
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import ray
 from ray.actor import ActorHandle
@@ -29,9 +28,6 @@ CPUS = 0  # a shard waits for replicas, which may hold every CPU: asking for any
 REPORT_S = 10.0
 REPORT_AGAIN_S = 0.5
 REPORT_ATTEMPTS = 60
-
-Deliver: TypeAlias = Callable[[str, int, Sequence[Event]], Awaitable[bool]]
-"""The conductor's end: shard, number of the batch, batch -> is the shard wanted."""
 
 
 @dataclass(slots=True)
