@@ -13,6 +13,8 @@ from typing import Literal, Protocol, TypeAlias
 from replicas.errors import ShoalError
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+Determinism: TypeAlias = Literal["strict", "relaxed"]
+"""Strict: the same request gives the same bytes, whatever the cache holds. Relaxed: KV that decoding wrote is reused."""
 
 
 class Finish(StrEnum):
@@ -61,11 +63,21 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must match: a JSON schema (as JSON text), a regular expression, or a Lark grammar of llguidance."""
+
+    kind: Literal["json_schema", "regex", "lark"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One request to an engine. `prompt` is token ids, or messages for the engine's own chat template.
 
     `deadline_s` counts from submit; past it the generation ends with DeadlineExceeded. `id` is unique among the
-    requests that are under way in the engine.
+    requests that are under way in the engine. `adapter` names a LoRA adapter that the engine has loaded.
+    `top_logprobs` None wants no scores, n those of each chosen token and of the n likeliest, at most 20. With
+    `wants_embedding` nothing is generated: the answer is the prompt's embedding, in the `Final`.
     """
 
     id: str
@@ -74,6 +86,27 @@ class Generation:
     deadline_s: float = 600.0
     priority: Priority = Priority.INTERACTIVE
     session_id: str | None = None
+    grammar: Grammar | None = None
+    adapter: str | None = None
+    top_logprobs: int | None = None
+    wants_embedding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A token, the bytes that it stands for, and its natural log-probability under the unmodified model."""
+
+    token: int
+    bytes_: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """The chosen token, and the likeliest ones in its place, best first."""
+
+    chosen: Scored
+    top: tuple[Scored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +138,21 @@ class Final:
     mean_logprob: float | None = None
     min_logprob: float | None = None
     error: ShoalError | None = None
+    embedding: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of one answer: whole characters of text, the count of tokens behind it, and at the end the `Final`."""
+    """A piece of one answer: whole characters of text, the count of tokens behind it, and at the end the `Final`.
+
+    `scores` holds one entry a token if the request asked for scores, and is empty otherwise.
+    """
 
     id: str
     text: str
     tokens: int
     final: Final | None = None
+    scores: tuple[TokenScore, ...] = ()
 
 
 Sink: TypeAlias = Callable[[Chunk], None]
@@ -139,6 +177,22 @@ class EngineStats:
     steps_total: int
     batch_sizes: tuple[tuple[int, int], ...]  # (rows in a decode step, how many such steps), ascending
     is_healthy: bool = True  # False while runs of the model keep failing: the replica should be replaced
+    threads: int = 0
+    determinism: Determinism = "strict"
+    fallbacks: tuple[tuple[str, str], ...] = ()  # (provider that did not work, why), in the order of trying
+    adapters: tuple[str, ...] = ()
+    prefill_s_total: float = 0.0
+    decode_s_total: float = 0.0
+    cached_tokens_total: int = 0  # prompt tokens whose KV was reused
+    recomputed_tokens_total: int = 0  # KV was there, written by decoding: strict determinism made it anew
+    cache_bytes: int = 0
+    cache_limit_bytes: int = 0
+    preemptions_total: int = 0
+    restarts_total: int = 0  # requests that began again after a run of the model failed
+    replayed_tokens_total: int = 0  # decoded again after a preemption or a restart
+    forced_tokens_total: int = 0  # dictated by a grammar, never sampled
+    draft_tokens_total: int = 0
+    accepted_tokens_total: int = 0  # drafts that the model confirmed
 
 
 class Stream(Protocol):
