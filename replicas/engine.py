@@ -14,7 +14,7 @@ from replicas.errors import ShoalError
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Determinism: TypeAlias = Literal["strict", "relaxed"]
-"""Strict: the same request gives the same bytes, whatever the cache holds. Relaxed: KV that decoding wrote is reused."""
+"""Strict: the same request gives the same bytes, whatever the cache holds. Relaxed: KV written by decoding is reused."""
 
 
 class Finish(StrEnum):
@@ -64,7 +64,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must match: a JSON schema (as JSON text), a regular expression, or a Lark grammar of llguidance."""
+    """What an answer must match: a JSON schema (as JSON text), a regular expression, or llguidance's kind of Lark."""
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str

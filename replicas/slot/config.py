@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
+from replicas.engine import Determinism
 from replicas.errors import SettingsError
 
 
@@ -19,7 +20,9 @@ class SlotConfig:
     where attention works in smaller blocks: `longest_chunk`). On the bundled model with two cores 64 tokens take 83
     ms, and a larger chunk is no faster per token. `is_spinning` lets idle threads of one run wait actively: a step is
     up to a third faster on cores of its own, and several times slower on cores that others want too. `provider`
-    forbids the fallback to another one.
+    forbids the fallback to another one. `cache_bytes` bounds what is kept of prompts for the next ones, None takes a
+    share of the free memory, 0 keeps nothing. While interactive answers run, prompts get so much of each step that
+    it takes about `stall_ratio` times as long as without them.
     """
 
     slots: int = 16
@@ -29,11 +32,16 @@ class SlotConfig:
     queue_limit: int = 256
     provider: str | None = None
     is_spinning: bool = True
+    determinism: Determinism = "strict"
+    cache_bytes: int | None = None
+    stall_ratio: float = 2.0
 
     def __post_init__(self) -> None:
         least = {"slots": 1, "threads": 1, "prefill_chunk": 4, "queue_limit": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise SettingsError(f"{name} must be at least {bound}, not {getattr(self, name)}")
+        if self.stall_ratio <= 1:
+            raise SettingsError(f"stall_ratio must be above 1, not {self.stall_ratio}")
         if self.max_len is not None and self.max_len < 2:
             raise SettingsError(f"max_len must be at least 2, not {self.max_len}")
