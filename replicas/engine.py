@@ -14,7 +14,7 @@ from replicas.errors import ShoalError
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Determinism: TypeAlias = Literal["strict", "relaxed"]
-"""Strict: the same request gives the same bytes, whatever the cache holds. Relaxed: KV written by decoding is reused."""
+"""Strict: the same request gives the same bytes, whatever the cache holds. Relaxed: KV that decoding wrote counts."""
 
 
 class Finish(StrEnum):
