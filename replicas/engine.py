@@ -36,11 +36,24 @@ class Priority(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool call in an answer. `arguments` is a JSON object as text; its result refers to it by `id`."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation, as text."""
+    """One turn of a conversation. An assistant's turn may hold calls after its text; a tool's turn is the result of the
+    call `tool_call_id` of the tool `tool_name` ("" where nobody says)."""
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    tool_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +155,20 @@ class Final:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of the answer's `index`-th tool call: the first has its `name`, the `arguments` of all make the JSON."""
+
+    index: int
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of one answer: whole characters of text, the count of tokens behind it, and at the end the `Final`.
 
-    `scores` holds one entry a token if the request asked for scores, and is empty otherwise.
+    `scores` holds one entry a token if the request asked for scores, and is empty otherwise. An engine makes text
+    alone; `call` is set where that text has been read as tool calls (replicas/tools), and follows the `text`.
     """
 
     id: str
@@ -153,6 +176,7 @@ class Chunk:
     tokens: int
     final: Final | None = None
     scores: tuple[TokenScore, ...] = ()
+    call: CallPiece | None = None
 
 
 Sink: TypeAlias = Callable[[Chunk], None]

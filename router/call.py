@@ -5,16 +5,20 @@ chunks to the reply and sends on the bytes it gets; it knows neither dialect.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from replicas.engine import Chunk, Final, Message, Priority, Sampling
+from replicas.engine import Chunk, Final, Grammar, Message, Priority, Sampling, TokenScore, ToolCall
 from replicas.errors import ShoalError
+from replicas.tools.tool import Tool, ToolChoice
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a caller wants, in no dialect. `model` None takes the default; `max_tokens` is clamped to the context."""
+    """What a caller wants, in no dialect. `model` None takes the default; `max_tokens` is clamped to the context.
+
+    `adapter` names a LoRA adapter of the model. `top_logprobs` None wants no scores of tokens, n the n likeliest.
+    """
 
     id: str
     model: str | None
@@ -24,14 +28,33 @@ class Call:
     priority: Priority = Priority.INTERACTIVE
     session_id: str | None = None
     deadline_s: float = 600.0
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    grammar: Grammar | None = None
+    top_logprobs: int | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: all the text of its chunks and their `Final`."""
+    """A whole answer: all that its chunks carry. `calls` have no ids: each dialect gives its own kind."""
 
     text: str
     final: Final
+    calls: tuple[ToolCall, ...] = ()
+    scores: tuple[TokenScore, ...] = ()
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], final: Final) -> "Answer":
+        """The answer that `chunks` make, ended by `final`."""
+        names: dict[int, str] = {}
+        arguments: dict[int, str] = {}
+        for piece in [chunk.call for chunk in chunks if chunk.call is not None]:
+            names[piece.index] = piece.name or names.get(piece.index, "")
+            arguments[piece.index] = arguments.get(piece.index, "") + piece.arguments
+        calls = tuple(ToolCall("", names[index], arguments[index]) for index in sorted(names))
+        scores = tuple(score for chunk in chunks for score in chunk.scores)
+        return cls("".join(chunk.text for chunk in chunks), final, calls, scores)
 
 
 class Reply(Protocol):
