@@ -32,7 +32,7 @@ def bare_tokens_s(forward: Forward, streams: int) -> float:
     tokens = [int(forward.prefill(row, prompt, 0)[0].argmax()) for row, prompt in enumerate(prompts)]
     began_s = time.perf_counter()
     for step in range(TOKENS):
-        logits = forward.decode(tokens, [PROMPT_TOKENS + step] * streams)
+        logits = forward.decode(0, tokens, [PROMPT_TOKENS + step] * streams)
         tokens = logits.argmax(axis=1).tolist()
     return streams * TOKENS / (time.perf_counter() - began_s)
 

@@ -51,7 +51,7 @@ class ModelPasses:
 
     def decode(self, sequences: list[Sequence]) -> list[Choice]:
         tokens = [sequence.last_token for sequence in sequences]
-        logits = self._forward.decode(tokens, [sequence.length for sequence in sequences])
+        logits = self._forward.decode(0, tokens, [sequence.length for sequence in sequences])
         return self._sampler.choose(logits, sequences)
 
     def move(self, source: int, target: int, tokens: int) -> None:
@@ -114,5 +114,5 @@ class SlotEngine:
         slab = KvSlab(self._export, config.slots, self._max_len, provider)
         forward = Forward(session, self._export, slab, config.slots, self._max_len)
         forward.prefill(0, (0, 0), 0)
-        forward.decode((0,), (1,))
+        forward.decode(0, (0,), (1,))
         return forward, slab.size_bytes

@@ -1,19 +1,25 @@
 """Forward passes over the slab: many rows by one token each, or one row by many tokens.
 
 Everything is bound to memory that stays: a binding for each range of rows is made once, and a pass rebinds only the
-token ids and the mask, whose shapes change. Row i of a mask has as many ones as row i has tokens, on the left. How
-far the zeros go, how many rows there are, which of them a sequence has and how a prompt is cut do not change a bit of
-the result (tests/replicas/test_slot_forward.py), as long as chunks keep to `longest_chunk`.
+token ids, the mask and the logits, whose shapes change. Row i of a mask has as many ones as row i has tokens, on the
+left. How far the zeros go, how many rows there are, which of them a sequence has and how a prompt is cut do not change
+a bit of the result (tests/replicas/test_slot_forward.py), as long as chunks keep to `longest_chunk`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from replicas.export import Export
+from replicas.slot.graph import FIRST, HIDDEN
+from replicas.slot.lane import BARE, Lane
 from replicas.slot.slab import KvSlab
+
+MAX_VERIFIED = 16
+"""The most tokens of one `verify`."""
 
 # The smallest second-level cache that is reckoned with.
 _CACHE_BYTES = 256 * 1024
@@ -29,22 +35,38 @@ def longest_chunk(head_size: int) -> int:
     return max(4, min(2 * head_size, _CACHE_BYTES // (32 * head_size)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Neighbouring rows of the slab in a lane: what one binding is for. `is_embedding` binds hidden states too."""
+
+    lane: Lane
+    row: int
+    rows: int
+    is_embedding: bool = False
+
+
 class Forward:
-    """One session and its KV slab. Not thread-safe. Logits are views that the next pass overwrites."""
+    """One session and its KV slab. Not thread-safe. Logits are views that the next pass overwrites.
+
+    Every pass takes the lane of its rows; rows of different lanes never share one.
+    """
 
     def __init__(self, session: ort.InferenceSession, export: Export, slab: KvSlab, slots: int, max_len: int) -> None:
         self._session = session
         self._names = export.names
+        self._vocab = export.vocab
         self._slab = slab
-        self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
+        self._bindings: dict[_Rows, ort.IOBinding] = {}
         self._count = np.arange(max_len, dtype=np.int64)
         self._ids = np.zeros(max(slots, max_len), np.int64)
         self._positions = np.zeros(max(slots, max_len), np.int64)
         self._mask = np.zeros(slots * max_len, np.int64)
-        self._logits = np.zeros((slots, 1, export.vocab), np.float32)
+        self._first = np.zeros(1, np.int64)
+        self._logits = np.zeros((max(slots, MAX_VERIFIED), export.vocab), np.float32)
+        self.can_embed = HIDDEN in {output.name for output in session.get_outputs()}
 
-    def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> NDArray[np.float32]:
-        """Append `tokens[i]` to row i, which holds `lengths[i]` tokens: logits [rows, vocab]."""
+    def decode(self, row: int, tokens: Sequence[int], lengths: Sequence[int], lane: Lane = BARE) -> NDArray[np.float32]:
+        """Append `tokens[i]` to row `row + i`, which holds `lengths[i]` tokens: logits [rows, vocab]."""
         rows = len(tokens)
         self._ids[:rows] = tokens
         self._positions[:rows] = lengths
@@ -52,15 +74,24 @@ class Forward:
         width = max(lengths) + 1
         mask = self._mask[: rows * width].reshape(rows, width)
         np.less_equal(self._count[:width], held, out=mask)
-        return self._run(0, (rows, 1), width)
+        self._run(_Rows(lane, row, rows), 1, width, 1)
+        return self._logits[:rows]
 
-    def prefill(self, row: int, tokens: Sequence[int], start: int) -> NDArray[np.float32]:
+    def prefill(self, row: int, tokens: Sequence[int], start: int, lane: Lane = BARE) -> NDArray[np.float32]:
         """Append `tokens` to `row`, which holds `start` tokens: logits [1, vocab] of the last of them."""
-        count = len(tokens)
-        self._ids[:count] = tokens
-        self._positions[:count] = self._count[start : start + count]
-        self._mask[: start + count] = 1
-        return self._run(row, (1, count), start + count)
+        self._append(_Rows(lane, row, 1), tokens, start, 1)
+        return self._logits[:1]
+
+    def verify(self, row: int, tokens: Sequence[int], start: int, lane: Lane = BARE) -> NDArray[np.float32]:
+        """Like `prefill`, at most MAX_VERIFIED tokens: logits [tokens, vocab] of each of them."""
+        self._append(_Rows(lane, row, 1), tokens, start, len(tokens))
+        return self._logits[: len(tokens)]
+
+    def embed(self, row: int, tokens: Sequence[int], start: int, lane: Lane = BARE) -> NDArray[np.float32]:
+        """Like `prefill`: what goes into the LM head, [tokens, hidden], a copy. Only where `can_embed`."""
+        binding = self._append(_Rows(lane, row, 1, is_embedding=True), tokens, start, 1)
+        hidden: NDArray[np.float32] = binding.get_outputs()[-1].numpy()[0]
+        return hidden
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy what row `source` holds, `tokens` long, over row `target`."""
@@ -72,22 +103,35 @@ class Forward:
         self._slab.close()
         del self._session
 
-    def _run(self, row: int, shape: tuple[int, int], width: int) -> NDArray[np.float32]:
-        rows = shape[0]
-        binding = self._bindings.get((row, rows))
+    def _append(self, rows: _Rows, tokens: Sequence[int], start: int, positions: int) -> ort.IOBinding:
+        """Put `tokens` behind the `start` ones of a row; logits of the last `positions` of them."""
+        count = len(tokens)
+        self._ids[:count] = tokens
+        self._positions[:count] = self._count[start : start + count]
+        self._mask[: start + count] = 1
+        return self._run(rows, count, start + count, positions)
+
+    def _run(self, rows: _Rows, tokens: int, width: int, positions: int) -> ort.IOBinding:
+        """One call: `tokens` a row, under a mask `width` wide, with logits of the last `positions` of each row."""
+        binding = self._bindings.get(rows)
         if binding is None:
-            binding = self._bindings[row, rows] = self._bind(row, rows)
-        names = self._names
+            binding = self._bindings[rows] = self._bind(rows)
+        names, shape = self._names, (rows.rows, tokens)
+        self._first[0] = -positions
         binding.bind_input(names.input_ids, "cpu", 0, np.int64, shape, self._ids.ctypes.data)
-        binding.bind_input(names.attention_mask, "cpu", 0, np.int64, (rows, width), self._mask.ctypes.data)
+        binding.bind_input(names.attention_mask, "cpu", 0, np.int64, (rows.rows, width), self._mask.ctypes.data)
         if names.position_ids is not None:
             binding.bind_input(names.position_ids, "cpu", 0, np.int64, shape, self._positions.ctypes.data)
+        logits = (rows.rows, positions, self._vocab)
+        binding.bind_output(names.logits, "cpu", 0, np.float32, logits, self._logits.ctypes.data)
         self._session.run_with_iobinding(binding)
-        return self._logits[:rows, 0]
+        return binding
 
-    def _bind(self, row: int, rows: int) -> ort.IOBinding:
+    def _bind(self, rows: _Rows) -> ort.IOBinding:
         binding = self._session.io_binding()
-        self._slab.bind(binding, row, rows)
-        shape = (rows, *self._logits.shape[1:])
-        binding.bind_output(self._names.logits, "cpu", 0, np.float32, shape, self._logits.ctypes.data)
+        self._slab.bind(binding, rows.row, rows.rows)
+        binding.bind_input(FIRST, "cpu", 0, np.int64, (1,), self._first.ctypes.data)
+        binding.bind_output(self._names.logits, "cpu")  # before the hidden states, which are then the last output
+        if rows.is_embedding:
+            binding.bind_output(HIDDEN, "cpu")
         return binding

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from replicas.errors import EngineFailed, SettingsError
 from replicas.export import Export
-from replicas.slot.graph import last_position_graph
+from replicas.slot.graph import engine_graph, load_graph
 from replicas.slot.place import CPU, PREFERENCE, Provider
 
 _logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def open_session(export: Export, provider: Provider, threads: int, *, is_spinnin
     # The graph comes from memory; its weights are found by this folder.
     folder = "session.model_external_initializers_file_folder_path"
     options.add_session_config_entry(folder, str(export.model_file.parent))
-    graph = last_position_graph(export.model_file, export.names.logits)
+    graph = engine_graph(load_graph(export.model_file), export.names.logits)
     names = list(dict.fromkeys((provider.ort_name, CPU.ort_name)))
     session = ort.InferenceSession(graph, options, providers=names)
     if session.get_providers()[0] != provider.ort_name:

@@ -224,8 +224,8 @@ def test_runs_that_keep_throwing_make_the_engine_unhealthy(monkeypatch: pytest.M
 def test_a_row_that_is_not_a_number_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Forward.decode
 
-    def poisoned(self: Forward, tokens: list[int], lengths: list[int]) -> NDArray[np.float32]:
-        logits = decode(self, tokens, lengths)
+    def poisoned(self: Forward, row: int, tokens: list[int], lengths: list[int]) -> NDArray[np.float32]:
+        logits = decode(self, row, tokens, lengths)
         logits[[length >= 60 for length in lengths], 5] = np.nan
         return logits
 

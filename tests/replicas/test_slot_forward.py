@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from replicas.slot.forward import Forward, longest_chunk
-from replicas.slot.graph import last_position_graph
+from replicas.slot.graph import engine_graph, load_graph
 from replicas.slot.loop import next_chunk
 from replicas.slot.place import CPU
 from replicas.slot.providers import open_session
@@ -62,10 +62,10 @@ def test_no_chunk_is_one_token_unless_the_prompt_is(tokens: int, budgets: list[i
 @given(st.lists(st.integers(2, BLOCK), min_size=1, max_size=4), st.integers(0, 3))
 def test_how_a_prompt_is_cut_does_not_show(forward: Forward, budgets: list[int], row: int) -> None:
     whole = _prefilled(forward, 0, PROMPT, [BLOCK, BLOCK, 70 - 2 * BLOCK])
-    following = forward.decode([9], [70])[0].copy()
+    following = forward.decode(0, [9], [70])[0].copy()
     assert np.array_equal(_prefilled(forward, row, PROMPT, _chunks(70, budgets)), whole)
     tokens, lengths = [9] * (row + 1), [70] * (row + 1)
-    assert np.array_equal(forward.decode(tokens, lengths)[row], following)
+    assert np.array_equal(forward.decode(0, tokens, lengths)[row], following)
 
 
 def test_every_cut_in_two_gives_the_same_bits(forward: Forward) -> None:
@@ -91,10 +91,10 @@ def test_neighbours_and_the_length_of_the_mask_do_not_show(forward: Forward) -> 
     alone = []
     for length in lengths:
         _prefilled(forward, 0, PROMPT[:length], [length])
-        alone.append(forward.decode([11], [length])[0].copy())
+        alone.append(forward.decode(0, [11], [length])[0].copy())
     for row, length in enumerate(lengths):
         _prefilled(forward, row, PROMPT[:length], [length])
-    together = forward.decode([11] * 4, lengths)
+    together = forward.decode(0, [11] * 4, lengths)
     assert all(np.array_equal(one, row) for one, row in zip(alone, together, strict=True))
 
 
@@ -105,11 +105,11 @@ def test_the_size_of_the_slab_does_not_show(forward: Forward) -> None:
 
 def test_a_moved_row_goes_on_as_before(forward: Forward) -> None:
     _prefilled(forward, 0, PROMPT, [70])
-    expected = forward.decode([9], [70])[0].copy()
+    expected = forward.decode(0, [9], [70])[0].copy()
     _prefilled(forward, 3, PROMPT, [70])
     _prefilled(forward, 0, PROMPT[:5], [5])
     forward.move(3, 0, 70)
-    assert np.array_equal(forward.decode([9], [70])[0], expected)
+    assert np.array_equal(forward.decode(0, [9], [70])[0], expected)
 
 
 def test_rows_in_device_memory_move_by_the_graph() -> None:
@@ -117,11 +117,11 @@ def test_rows_in_device_memory_move_by_the_graph() -> None:
     slab = KvSlab(tiny(), 3, 128, replace(CPU, is_host=False))
     device = Forward(open_session(tiny(), CPU, 1, is_spinning=False), tiny(), slab, 3, 128)
     expected = _prefilled(device, 0, PROMPT, [70])
-    following = device.decode([9], [70])[0].copy()
+    following = device.decode(0, [9], [70])[0].copy()
     assert np.array_equal(_prefilled(device, 2, PROMPT, [70]), expected)
     _prefilled(device, 0, PROMPT[:5], [5])
     device.move(2, 0, 70)
-    assert np.array_equal(device.decode([9], [70])[0], following)
+    assert np.array_equal(device.decode(0, [9], [70])[0], following)
 
 
 def test_the_sliced_graph_gives_the_exports_last_logits(forward: Forward) -> None:
@@ -136,5 +136,5 @@ def test_the_sliced_graph_gives_the_exports_last_logits(forward: Forward) -> Non
 
 def test_a_head_that_is_not_understood_is_sliced_behind(monkeypatch: pytest.MonkeyPatch, forward: Forward) -> None:
     monkeypatch.setattr("replicas.slot.graph._HEADS", frozenset())
-    assert b"shoal.last.logits" in last_position_graph(tiny().model_file, "logits")
+    assert b"shoal.last.logits" in engine_graph(load_graph(tiny().model_file), "logits")
     assert np.array_equal(_prefilled(_forward(), 0, PROMPT, [70]), _prefilled(forward, 0, PROMPT, [70]))
