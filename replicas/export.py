@@ -13,14 +13,13 @@ from onnx import TensorProto
 from pydantic import BaseModel, Field, ValidationError
 
 from replicas.errors import ModelImportError
+from replicas.longrope import rope_switch
 
 CONFIG = "genai_config.json"
 Element: TypeAlias = Literal["float32", "float16"]
 
 _ELEMENTS: dict[int, Element] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 _PAGED = frozenset({"block_table", "slot_mapping", "cumulative_sequence_lengths", "past_sequence_lengths"})
-# Phi-3-*-128k and Phi-4-mini: the whole call takes the short or the long rotary cache by the length of its mask.
-_LONGROPE_SWITCH_TOKENS = 4096
 
 
 class _Inputs(BaseModel):
@@ -73,7 +72,11 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A checked export. `context_tokens` is the model's own; `max_mask_tokens` is less for a graph with LongRoPE."""
+    """A checked export. `max_mask_tokens` is the longest mask that the graph can take: the model's context.
+
+    `rope_switch_tokens` is the longest mask that takes the short rotary cache of a graph with LongRoPE, else None.
+    Longer masks take the long cache for the whole call: KV of the two regimes never goes together.
+    """
 
     directory: Path
     model_file: Path
@@ -82,6 +85,7 @@ class Export:
     head_size: int
     context_tokens: int
     max_mask_tokens: int
+    rope_switch_tokens: int | None
     vocab: int
     eos_ids: tuple[int, ...]
     bos_id: int | None
@@ -109,7 +113,6 @@ class Export:
         names = _names(path, decoder, frozenset(inputs), frozenset(value.name for value in graph.output))
         past = inputs[names.past[0] % 0].type.tensor_type
         _check_shape(path, decoder, past)
-        has_switch = any(node.op_type == "If" for node in graph.node)
         eos = model.eos_token_id
         return cls(
             directory=path,
@@ -118,7 +121,8 @@ class Export:
             kv_heads=decoder.num_key_value_heads,
             head_size=decoder.head_size,
             context_tokens=model.context_length,
-            max_mask_tokens=min(model.context_length, _LONGROPE_SWITCH_TOKENS) if has_switch else model.context_length,
+            max_mask_tokens=model.context_length,
+            rope_switch_tokens=rope_switch(graph, names.attention_mask, model_file.parent),
             vocab=_width(graph, names.logits) or model.vocab_size,
             eos_ids=tuple(eos) if isinstance(eos, list) else (eos,),
             bos_id=model.bos_token_id,

@@ -7,7 +7,7 @@ greedy output is varied: the weights are large enough that what a layer adds out
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from gguf.quants import quantize
 from numpy.typing import NDArray
 from tokenizers import pre_tokenizers
 
+from bench.models.longrope import LongRope, add_longrope
 from replicas.bundled import NAME
 from replicas.errors import NotFound
 from replicas.gguf.export import export
@@ -61,6 +62,15 @@ def tiny_export(directory: Path, tiny: Tiny = TINY) -> Path:
     source = directory.parent / f"{directory.name}.gguf"
     export(tiny_gguf(source, tiny), directory)
     source.unlink()
+    return directory
+
+
+def tiny_longrope_export(directory: Path, switch_tokens: int = 48, context_tokens: int = 512) -> Path:
+    """The tiny model with LongRoPE: masks of more than `switch_tokens` take other rotary caches for the whole call."""
+    tiny = replace(TINY, context_tokens=switch_tokens)
+    pairs = tiny.head_size // 2
+    factors = tuple(1.0 + pair for pair in range(pairs))
+    add_longrope(tiny_export(directory, tiny), LongRope(switch_tokens, context_tokens, factors))
     return directory
 
 

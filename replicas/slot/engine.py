@@ -66,7 +66,7 @@ class SlotEngine:
         self.tokenizer = ChatTokenizer(export.directory)
         self._export = export
         self._config = config
-        self._max_len = min(config.max_len or _DEFAULT_MAX_LEN, export.max_mask_tokens)
+        self._max_len = min(config.max_len or _DEFAULT_MAX_LEN, export.rope_switch_tokens or export.max_mask_tokens)
         wanted = candidates(config.provider, available())
         self._provider, (forward, self._kv_bytes) = first_working(wanted, self._open)
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)

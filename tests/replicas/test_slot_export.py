@@ -63,15 +63,6 @@ def test_a_kv_type_without_numpy_is_refused(folder: Path) -> None:
         Export.load(folder)
 
 
-def test_a_graph_with_longrope_keeps_below_its_switch(folder: Path) -> None:
-    config = json.loads((folder / CONFIG).read_text())
-    config["model"]["context_length"] = 131072
-    (folder / CONFIG).write_text(json.dumps(config))
-    assert Export.load(folder).max_mask_tokens == 131072
-    _graph(folder, lambda graph: graph.node.append(helper.make_node("If", ["input_ids"], ["cache"])))
-    assert Export.load(folder).max_mask_tokens == 4096
-
-
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [

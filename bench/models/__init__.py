@@ -1,0 +1,1 @@
+"""Models to measure and test with: real formats, random weights, made here without torch."""
