@@ -9,10 +9,11 @@ import asyncio
 import threading
 from collections import deque
 
-from replicas.engine import Chunk, Final
+from replicas.engine import Chunk, Final, TokenScore
 
-WireChunk = tuple[str, str, int, Final | None]
-"""A chunk as it crosses the wire: id, text, tokens, final. Plain tuples pickle in a third of a dataclass's time."""
+WireChunk = tuple[str, str, int, Final | None, tuple[TokenScore, ...]]
+"""A chunk as it crosses the wire: id, text, tokens, final, scores. Plain tuples pickle in a third of a dataclass's
+time, and scores that nobody asked for are one byte."""
 
 
 class Outbox:
@@ -35,7 +36,7 @@ class Outbox:
     def put(self, chunk: Chunk) -> None:
         """Add a chunk; wakes the reader once per batch, not per chunk."""
         with self._lock:
-            self._items.append((chunk.id, chunk.text, chunk.tokens, chunk.final))
+            self._items.append((chunk.id, chunk.text, chunk.tokens, chunk.final, chunk.scores))
             should_wake = not self._is_signalled
             self._is_signalled = True
         if should_wake and not self._loop.is_closed():

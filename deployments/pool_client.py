@@ -201,10 +201,10 @@ class PoolClient:
             stream.cancel()  # type: ignore[no-untyped-call]
 
     def _deliver(self, items: list[WireChunk]) -> None:
-        for chunk_id, text, tokens, final in items:
-            mailbox = self._mailboxes.get(chunk_id)
+        for item in items:
+            mailbox = self._mailboxes.get(item[0])
             if mailbox is not None:
-                mailbox.put(Chunk(chunk_id, text, tokens, final))
+                mailbox.put(Chunk(*item))
 
 
 def _in_fresh_context(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,73 +1,39 @@
 """The metrics of one pool replica, by prometheus-client, under Shoal's names and under vLLM's.
 
-The engine's own figures are read from `Engine.stats()` when somebody asks; latencies are observed on the sinks as
-chunks pass. vLLM's names (its metrics documentation, v0.11) are aliases with the same values, so that boards made
-for it work.
+The engine's own figures come from `engine_metrics`; latencies are observed on the sinks as chunks pass. vLLM's names
+(its metrics documentation) are aliases with the same values, so that boards made for it work.
 """
 
 import time
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
+from deployments.engine_metrics import BATCH_BUCKETS, EngineCollector
 from replicas.engine import Chunk, EngineStats
 from replicas.errors import ShoalError
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TOKEN_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1)
-BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 VLLM_ALIASES = {
-    "shoal_ttft_seconds": "vllm:time_to_first_token_seconds",
-    "shoal_inter_token_latency_seconds": "vllm:inter_token_latency_seconds",
-    "shoal_generation_seconds": "vllm:e2e_request_latency_seconds",
-    "shoal_engine_slots_used": "vllm:num_requests_running",
-    "shoal_engine_queued": "vllm:num_requests_waiting",
-    "shoal_engine_kv_used_ratio": "vllm:kv_cache_usage_perc",
-    "shoal_prompt_tokens": "vllm:prompt_tokens",
-    "shoal_generated_tokens": "vllm:generation_tokens",
-    "shoal_generations": "vllm:request_success",
+    "vllm:time_to_first_token_seconds": "shoal_ttft_seconds",
+    "vllm:inter_token_latency_seconds": "shoal_inter_token_latency_seconds",
+    "vllm:e2e_request_latency_seconds": "shoal_generation_seconds",
+    "vllm:num_requests_running": "shoal_engine_slots_used",
+    "vllm:num_requests_waiting": "shoal_engine_queued",
+    "vllm:num_preemptions": "shoal_engine_preemptions",
+    "vllm:kv_cache_usage_perc": "shoal_engine_kv_used_ratio",
+    "vllm:prompt_tokens": "shoal_prompt_tokens",
+    "vllm:prefix_cache_queries": "shoal_prompt_tokens",
+    "vllm:prefix_cache_hits": "shoal_cached_tokens",
+    "vllm:generation_tokens": "shoal_generated_tokens",
+    "vllm:spec_decode_num_draft_tokens": "shoal_draft_tokens",
+    "vllm:spec_decode_num_accepted_tokens": "shoal_accepted_tokens",
+    "vllm:request_success": "shoal_generations",
 }
-
-
-class EngineCollector(Collector):
-    """Turns `Engine.stats()` into metric families, one sample each."""
-
-    def __init__(self, stats: Callable[[], EngineStats]) -> None:
-        self._stats = stats
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing in advance: the engine may not be there yet when the registry asks."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """The engine's state now."""
-        stats = self._stats()
-        gauges = {
-            "shoal_engine_slots": ("Rows that can decode at once", stats.slots),
-            "shoal_engine_slots_used": ("Rows that hold a generation", stats.slots_used),
-            "shoal_engine_queued": ("Generations that wait for a slot", stats.queued),
-            "shoal_engine_kv_bytes": ("Size of the KV cache", stats.kv_bytes),
-            "shoal_engine_kv_used_ratio": ("Part of the KV cache that holds tokens", stats.kv_used_ratio),
-        }
-        for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(name, text, value=value)
-        yield CounterMetricFamily("shoal_prompt_tokens", "Prompt tokens prefilled", value=stats.prompt_tokens_total)
-        yield CounterMetricFamily("shoal_generated_tokens", "Tokens generated", value=stats.generated_tokens_total)
-        yield CounterMetricFamily("shoal_engine_steps", "Engine steps", value=stats.steps_total)
-        yield _batch_histogram(stats.batch_sizes)
-
-
-def _batch_histogram(sizes: tuple[tuple[int, int], ...]) -> HistogramMetricFamily:
-    buckets = [(str(b), float(sum(n for size, n in sizes if size <= b))) for b in BATCH_BUCKETS]
-    total = float(sum(n for _, n in sizes))
-    rows = float(sum(size * n for size, n in sizes))
-    return HistogramMetricFamily(
-        "shoal_engine_batch_rows", "Rows in a decode step", buckets=[*buckets, ("+Inf", total)], sum_value=rows
-    )
+"""vLLM's name to ours. Every prompt token is looked up in the cache, so two of its figures are one of ours."""
 
 
 class Meter:
@@ -135,11 +101,8 @@ class ReplicaMetrics:
     def families(self, model: str, replica_id: str) -> list[Metric]:
         """All families with the labels `model` and `replica`, and vLLM's aliases with `model_name`."""
         families = [labelled(family, {"model": model, "replica": replica_id}) for family in self.registry.collect()]
-        aliases = [
-            renamed(family, VLLM_ALIASES[family.name], {"model_name": model})
-            for family in families
-            if family.name in VLLM_ALIASES
-        ]
+        by_name = {family.name: family for family in families}
+        aliases = [renamed(by_name[ours], theirs, {"model_name": model}) for theirs, ours in VLLM_ALIASES.items()]
         return families + aliases
 
 

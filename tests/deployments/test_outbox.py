@@ -8,16 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.outbox import Outbox
-from replicas.engine import Chunk, Final, Finish, Usage
+from replicas.engine import Chunk, Final, Finish, Scored, TokenScore, Usage
 
 pytestmark = pytest.mark.anyio
 
+SCORES = (TokenScore(Scored(7, b"y", -0.5)),)
 
-async def test_what_was_put_is_taken_in_order_with_its_final() -> None:
+
+async def test_what_was_put_is_taken_in_order_with_its_final_and_scores() -> None:
     outbox, final = Outbox(), Final(Finish.END, Usage(1, 2))
     outbox.put(Chunk("a", "x", 1))
-    outbox.put(Chunk("b", "y", 2, final))
-    assert await outbox.take(outbox.reader) == [("a", "x", 1, None), ("b", "y", 2, final)]
+    outbox.put(Chunk("b", "y", 2, final, SCORES))
+    assert await outbox.take(outbox.reader) == [("a", "x", 1, None, ()), ("b", "y", 2, final, SCORES)]
 
 
 async def test_the_reader_is_woken_once_for_a_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +39,7 @@ async def test_a_reader_that_came_first_is_woken() -> None:
     reader = asyncio.ensure_future(outbox.take(outbox.reader))
     await asyncio.sleep(0)
     outbox.put(Chunk("a", "x", 1))
-    assert await reader == [("a", "x", 1, None)]
+    assert await reader == [("a", "x", 1, None, ())]
 
 
 async def test_a_new_reader_ends_the_old_one_and_gets_everything() -> None:
@@ -47,7 +49,7 @@ async def test_a_new_reader_ends_the_old_one_and_gets_everything() -> None:
     second = asyncio.ensure_future(outbox.take(outbox.open()))
     assert await first == []
     outbox.put(Chunk("a", "x", 1))
-    assert await second == [("a", "x", 1, None)]
+    assert await second == [("a", "x", 1, None, ())]
 
 
 @settings(max_examples=25, deadline=None)
@@ -70,7 +72,7 @@ async def everything(counts: list[int]) -> list[tuple[str, str]]:
     for thread in threads:
         thread.start()
     while len(taken) < sum(counts):
-        taken += [(id_, text) for id_, text, _, _ in await asyncio.wait_for(outbox.take(outbox.reader), 10)]
+        taken += [(id_, text) for id_, text, *_ in await asyncio.wait_for(outbox.take(outbox.reader), 10)]
     for thread in threads:
         thread.join()
     return taken

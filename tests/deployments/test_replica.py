@@ -35,7 +35,7 @@ def generation(id_: str, text: str = "hello", max_tokens: int = 100) -> Generati
 async def until_finals(stream: AsyncIterator[list[WireChunk]], count: int) -> list[WireChunk]:
     """Read `stream` until `count` generations have ended."""
     chunks: list[WireChunk] = []
-    while sum(final is not None for *_, final in chunks) < count:
+    while sum(final is not None for _, _, _, final, _ in chunks) < count:
         chunks += await asyncio.wait_for(anext(stream), 10)
     return chunks
 
@@ -47,14 +47,14 @@ async def test_every_request_of_a_batch_is_answered_on_the_one_stream_of_its_cli
         chunks = await until_finals(stream, 3)
     assert [await replica.finish(ticket) for ticket in tickets] == [None] * 3
     for id_ in "abc":
-        assert "".join(text for i, text, _, _ in chunks if i == id_) == f"text {id_}"
+        assert "".join(text for i, text, *_ in chunks if i == id_) == f"text {id_}"
 
 
 async def test_the_first_chunk_of_a_generation_only_says_that_it_is_admitted() -> None:
     replica = replica_of(HandEngine())
     replica.admit([Admission("me", generation("a"))])
     async with aclosing(replica.pump("me")) as stream:
-        assert await anext(stream) == [("a", "", 0, None)]
+        assert await anext(stream) == [("a", "", 0, None, ())]
 
 
 async def test_clients_get_their_own_chunks_only(engine: EchoEngine) -> None:
@@ -112,11 +112,11 @@ async def test_a_token_stream_that_is_opened_again_misses_nothing() -> None:
     replica = replica_of(engine)
     replica.admit([Admission("me", generation("a"))])
     first = replica.pump("me")
-    assert await anext(first) == [("a", "", 0, None)]
+    assert await anext(first) == [("a", "", 0, None, ())]
     await first.aclose()
     engine.streams[0].say("while nobody listened")
     async with aclosing(replica.pump("me")) as second:
-        assert await asyncio.wait_for(anext(second), 10) == [("a", "while nobody listened", 1, None)]
+        assert await asyncio.wait_for(anext(second), 10) == [("a", "while nobody listened", 1, None, ())]
 
 
 async def test_a_token_stream_that_closes_late_leaves_the_one_that_replaced_it_alone() -> None:
@@ -129,7 +129,7 @@ async def test_a_token_stream_that_closes_late_leaves_the_one_that_replaced_it_a
     await asyncio.sleep(0)
     await first.aclose()
     replica.admit([Admission("me", generation("b"))])
-    assert await asyncio.wait_for(waiting, 10) == [("b", "", 0, None)]
+    assert await asyncio.wait_for(waiting, 10) == [("b", "", 0, None, ())]
     await second.aclose()
 
 

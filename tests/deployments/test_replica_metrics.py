@@ -1,18 +1,23 @@
 """Replica metrics: names by the rule, vLLM's names beside them, pages of many replicas that Prometheus can read."""
 
 import re
+from dataclasses import astuple, replace
 
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.engine_metrics import EngineCollector
 from deployments.ingress_metrics import IngressMetrics, metrics_page
 from deployments.replica_metrics import VLLM_ALIASES, ReplicaMetrics, merged
 from replicas.engine import Chunk, EngineStats, Final, Finish, Usage
 from replicas.errors import Overloaded
 
 STATS = EngineStats("m", "slot", "cpu", 16, 3, 2, 1000, 0.25, 4096, 70, 50, 30, ((1, 10), (3, 5), (16, 2)))
-UNITS = "seconds|bytes|ratio|rows|requests|tokens|steps|generations|refusals|slots|slots_used|queued|flight"
+UNITS = (
+    "seconds|bytes|ratio|rows|requests|tokens|steps|generations|refusals|slots|slots_used|queued|flight"
+    "|threads|adapters|fallbacks|healthy|preemptions|restarts|info"
+)
 
 
 class Clock:
@@ -49,8 +54,8 @@ def test_every_name_follows_the_rule() -> None:
     assert {name for name in ours if not re.fullmatch(rf"shoal(_[a-z]+)*_({UNITS})", name)} == set()
 
 
-@pytest.mark.parametrize(("ours", "theirs"), VLLM_ALIASES.items())
-def test_each_alias_has_the_values_of_its_original(ours: str, theirs: str) -> None:
+@pytest.mark.parametrize(("theirs", "ours"), VLLM_ALIASES.items())
+def test_each_alias_has_the_values_of_its_original(theirs: str, ours: str) -> None:
     by_name = {family.name: family for family in answered(Clock()).families("m", "r")}
     values = [(s.name.removeprefix(ours), s.value) for s in by_name[ours].samples]
     assert values
@@ -79,6 +84,40 @@ def test_the_histogram_of_batch_rows_adds_up() -> None:
     assert (buckets["1"], buckets["2"], buckets["4"], buckets["16"], buckets["+Inf"]) == (10, 10, 15, 17, 17)
     assert value([family], "shoal_engine_batch_rows_sum") == 10 + 15 + 32
     assert value([family], "shoal_engine_batch_rows_count") == 17
+
+
+def test_every_number_of_the_stats_is_a_metric() -> None:
+    full = replace(
+        STATS,
+        threads=5,
+        prefill_s_total=0.5,
+        decode_s_total=0.75,
+        cached_tokens_total=31,
+        recomputed_tokens_total=32,
+        cache_bytes=33,
+        cache_limit_bytes=34,
+        preemptions_total=35,
+        restarts_total=36,
+        replayed_tokens_total=37,
+        forced_tokens_total=38,
+        draft_tokens_total=39,
+        accepted_tokens_total=40,
+    )
+    numbers = [n for n in astuple(full) if isinstance(n, int | float) and not isinstance(n, bool)]
+    assert len(set(numbers)) == len(numbers), "a figure that is new, or equal to another, proves nothing"
+    told = {sample.value for family in EngineCollector(lambda: full).collect() for sample in family.samples}
+    assert set(numbers) <= told
+
+
+def test_what_an_engine_is_stands_in_labels() -> None:
+    [family] = [f for f in ReplicaMetrics(lambda: STATS).families("m", "r") if f.name == "shoal_engine_info"]
+    assert family.samples[0].labels == {
+        "model": "m",
+        "replica": "r",
+        "engine": "slot",
+        "provider": "cpu",
+        "determinism": "strict",
+    }
 
 
 def test_a_page_of_many_replicas_parses_and_names_each_family_once() -> None:
