@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from replicas.bundled import NAME as BUNDLED_NAME
+from replicas.engine import Determinism
 from replicas.errors import SettingsError
 
 DEFAULT_FILE = Path("shoal.yaml")
@@ -33,10 +34,11 @@ class HttpSettings(Section):
 
 
 class EngineSettings(Section):
-    """One engine. `threads`, `prefill_chunk_tokens` null: the engine's own choice; `provider` set: no fallback."""
+    """One engine. Null leaves the choice to the engine, which measures or asks the machine; `provider` set: no
+    fallback. Speculation guesses with KV that decoding wrote, so only relaxed answers may have it."""
 
     kind: Literal["slot", "echo"] = "slot"
-    slots: int = Field(16, ge=1, le=1024)
+    slots: int | None = Field(None, ge=1, le=1024)
     context_tokens: int | None = Field(None, ge=16)
     threads: int | None = Field(None, ge=1)
     prefill_chunk_tokens: int | None = Field(None, ge=4)
@@ -44,6 +46,17 @@ class EngineSettings(Section):
     provider: str | None = None
     echo_delay_s: float = Field(0.0, ge=0)
     is_spinning: bool = True
+    determinism: Determinism = "strict"
+    speculation: bool = False
+    cache_bytes: int | None = Field(None, ge=0)
+    stall_ratio: float = Field(2.0, gt=1)
+    calibrate: bool = True
+
+    @model_validator(mode="after")
+    def _speculates_only_when_relaxed(self) -> "EngineSettings":
+        if self.speculation and self.determinism == "strict":
+            raise ValueError("speculation needs `determinism: relaxed`; strict answers are decoded token by token")
+        return self
 
 
 class ReplicaSettings(Section):

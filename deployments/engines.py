@@ -18,7 +18,7 @@ def build_engine(plan: PoolPlan) -> Engine:
     if plan.engine.kind == "echo":
         engine = plan.engine
         return EchoEngine(
-            EchoConfig(plan.model, engine.slots, plan.context_tokens, engine.queue_limit, engine.echo_delay_s)
+            EchoConfig(plan.model, engine.assumed_slots, plan.context_tokens, engine.queue_limit, engine.echo_delay_s)
         )
     return SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens))
 
@@ -26,12 +26,16 @@ def build_engine(plan: PoolPlan) -> Engine:
 def slot_config(engine: EnginePlan, context_tokens: int) -> SlotConfig:
     """The engine's own settings; what the plan leaves open the engine chooses."""
     config = SlotConfig(
-        slots=engine.slots,
         max_len=context_tokens,
         queue_limit=engine.queue_limit,
         provider=engine.provider,
         is_spinning=engine.is_spinning,
+        determinism=engine.determinism,
+        cache_bytes=engine.cache_bytes,
+        stall_ratio=engine.stall_ratio,
     )
+    if engine.slots is not None:
+        config = replace(config, slots=engine.slots)
     if engine.threads is not None:
         config = replace(config, threads=engine.threads)
     if engine.prefill_chunk_tokens is not None:

@@ -85,7 +85,7 @@ def autoscaling(plan: PoolPlan) -> AutoscalingConfig:
     return AutoscalingConfig(
         min_replicas=plan.min_replicas,
         max_replicas=plan.max_replicas,
-        target_ongoing_requests=plan.engine.slots + 1,
+        target_ongoing_requests=plan.engine.assumed_slots + 1,
         upscale_delay_s=10,
         downscale_delay_s=120,
     )
@@ -96,7 +96,7 @@ def onnx_pool(plan: PoolPlan) -> serve.Application:
     deployed: serve.Deployment = serve.deployment(
         name=plan.deployment,
         ray_actor_options=actor_options(plan),
-        max_ongoing_requests=plan.engine.slots + plan.engine.queue_limit + CLIENT_CALLS,
+        max_ongoing_requests=plan.engine.assumed_slots + plan.engine.queue_limit + CLIENT_CALLS,
         request_router_config=RequestRouterConfig.model_validate({"request_router_class": ROUTER}),
         autoscaling_config=autoscaling(plan),
         graceful_shutdown_timeout_s=plan.drain_s,

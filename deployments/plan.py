@@ -8,7 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from replicas.engine import Determinism
+
 APP_NAME = "shoal"
+ASSUMED_SLOTS = 16
+"""Of an engine that chooses for itself. With fewer, requests wait in its queue; with more, some slots stay free."""
+
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -17,7 +22,7 @@ class EnginePlan:
     """How a replica builds its engine. None leaves the choice to the engine."""
 
     kind: Literal["slot", "echo"] = "slot"
-    slots: int = 16
+    slots: int | None = None
     context_tokens: int | None = None
     threads: int | None = None
     prefill_chunk_tokens: int | None = None
@@ -25,6 +30,16 @@ class EnginePlan:
     provider: str | None = None
     echo_delay_s: float = 0.0
     is_spinning: bool = True
+    determinism: Determinism = "strict"
+    speculation: bool = False
+    cache_bytes: int | None = None
+    stall_ratio: float = 2.0
+    calibrate: bool = True
+
+    @property
+    def assumed_slots(self) -> int:
+        """The slots that admission and scaling count with, before an engine has said how many it has."""
+        return self.slots or ASSUMED_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class PoolPlan:
     @property
     def request_limit(self) -> int:
         """Requests that the pool takes before it refuses: what runs plus what waits, at its largest."""
-        return self.max_replicas * (self.engine.slots + self.engine.queue_limit)
+        return self.max_replicas * (self.engine.assumed_slots + self.engine.queue_limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def test_every_bound_of_the_settings_reaches_the_plan(home: Path) -> None:
                 "name": "tiny",
                 "aliases": ["t"],
                 "replicas": {"min": 2, "max": 3},
-                "engine": {"slots": 5, "queue_limit": 7},
+                "engine": {"slots": 5, "queue_limit": 7, "determinism": "relaxed", "cache_bytes": 0},
             }
         ],
     }
@@ -85,3 +85,4 @@ def test_every_bound_of_the_settings_reaches_the_plan(home: Path) -> None:
     assert (http.request_deadline_s, http.ping_interval_s) == (3.0, 2.0)
     assert (pool.aliases, pool.min_replicas, pool.max_replicas) == (("t",), 2, 3)
     assert pool.request_limit == 3 * (5 + 7)
+    assert (pool.engine.determinism, pool.engine.cache_bytes) == ("relaxed", 0)

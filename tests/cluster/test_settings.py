@@ -54,12 +54,21 @@ def test_a_key_that_is_near_to_none_is_told_with_all_that_are_known(tmp_path: Pa
         ("models: [{name: a, engine: {kind: magic}}]", "models.0.engine.kind"),
         ("models: [{name: a, replicas: {min: 3, max: 2}}]", "models.0.replicas"),
         ("models: [{name: a, cpus_per_replica: 0}]", "models.0.cpus_per_replica"),
+        ("models: [{name: a, engine: {determinism: loose}}]", "models.0.engine.determinism"),
+        ("models: [{name: a, engine: {stall_ratio: 1}}]", "models.0.engine.stall_ratio"),
+        ("models: [{name: a, engine: {cache_bytes: -1}}]", "models.0.engine.cache_bytes"),
+        ("models: [{name: a, engine: {speculation: true}}]", "models.0.engine"),
         ("- just\n- a list", "settings"),
         ("just words", "settings"),
     ],
 )
 def test_a_wrong_value_is_told_by_its_path(tmp_path: Path, text: str, path: str) -> None:
     assert f"shoal.yaml: {path}: " in refusal(tmp_path, text)
+
+
+def test_relaxed_answers_may_be_guessed_ahead() -> None:
+    tree = {"models": [{"name": "a", "engine": {"speculation": True, "determinism": "relaxed"}}]}
+    assert Settings.model_validate(tree).models[0].engine.speculation
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ PLAN = AppPlan((ECHO, TINY), "echo", HttpPlan(body_limit_bytes=20_000))
 
 def echo(pool: PoolPlan) -> EchoEngine:
     engine = pool.engine
-    return EchoEngine(EchoConfig(pool.model, engine.slots, pool.context_tokens, 100, engine.echo_delay_s))
+    return EchoEngine(EchoConfig(pool.model, engine.assumed_slots, pool.context_tokens, 100, engine.echo_delay_s))
 
 
 class Served:

@@ -11,7 +11,7 @@ import pytest
 from ray.serve.request_router import PendingRequest, RunningReplica
 
 from deployments.onnx_pool import actor_options, autoscaling
-from deployments.plan import AppPlan, EnginePlan, PoolPlan
+from deployments.plan import ASSUMED_SLOTS, AppPlan, EnginePlan, PoolPlan
 from deployments.replica_router import TargetedRouter
 from deployments.replica_watch import ReplicaWatch, Target
 
@@ -34,11 +34,17 @@ def test_a_gpu_pool_asks_for_a_gpu() -> None:
 def test_a_pool_scales_between_its_bounds() -> None:
     scaling = autoscaling(POOL)
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
-    assert scaling.get_target_ongoing_requests() >= POOL.engine.slots
+    assert scaling.get_target_ongoing_requests() == 8 + 1
 
 
 def test_a_pool_admits_what_all_its_replicas_can_hold() -> None:
     assert POOL.request_limit == 5 * (8 + 16)
+
+
+def test_an_engine_that_chooses_its_slots_is_counted_with_what_is_assumed_of_it() -> None:
+    pool = PoolPlan("smol", Path(), EnginePlan(queue_limit=16))
+    assert pool.request_limit == ASSUMED_SLOTS + 16
+    assert autoscaling(pool).get_target_ongoing_requests() == ASSUMED_SLOTS + 1
 
 
 def test_a_plan_survives_pickling() -> None:
