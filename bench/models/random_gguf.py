@@ -1,7 +1,8 @@
 """Writes a GGUF file of a given shape with random Q4_0 weights, one tensor at a time.
 
 Blocks are drawn packed: 16 random bytes are 32 weights of -8..7 (deviation 4.6) and one scale makes their deviation
-`gain / sqrt(inputs)`, so that activations keep their size through the layers. The same seed gives the same file.
+`gain / sqrt(inputs)`, so that activations keep their size through the layers. Half of the scales are negative, as -8..7
+has a mean: otherwise every prompt would be answered by the same token for ever. The same seed gives the same file.
 """
 
 from pathlib import Path
@@ -45,7 +46,8 @@ def _blocks(random: np.random.Generator, outputs: int, inputs: int, gain: float)
     """Random Q4_0 rows: [outputs, bytes of a row]."""
     count = outputs * inputs // _WEIGHTS
     blocks = np.empty((count, _BLOCK_BYTES), np.uint8)
-    blocks[:, :2] = np.array([gain / np.sqrt(inputs) / _DEVIATION], np.float16).view(np.uint8)
+    scale = np.float16(gain / np.sqrt(inputs) / _DEVIATION)
+    blocks[:, :2] = np.where(random.random(count) < 0.5, scale, -scale).astype(np.float16)[:, None].view(np.uint8)
     blocks[:, 2:] = np.frombuffer(random.bytes(count * 16), np.uint8).reshape(count, 16)
     return blocks.reshape(outputs, -1)
 
