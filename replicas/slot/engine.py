@@ -68,7 +68,9 @@ class SlotEngine:
         self._config = config
         self._max_len = min(config.max_len or _DEFAULT_MAX_LEN, export.rope_switch_tokens or export.max_mask_tokens)
         wanted = candidates(config.provider, available())
-        self._provider, (forward, self._kv_bytes) = first_working(wanted, self._open)
+        working = first_working(wanted, self._open)
+        self._provider, self._fallbacks = working.provider, working.fallbacks
+        forward, self._kv_bytes = working.made
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)
         sampler = Sampler(export.vocab, sorted(end_ids))
         self._admission = Admission(self.tokenizer, end_ids, export.vocab, self._max_len)
@@ -103,6 +105,7 @@ class SlotEngine:
             steps_total=tally.steps,
             batch_sizes=tally.batch_sizes,
             is_healthy=loop.is_healthy,
+            fallbacks=self._fallbacks,
         )
 
     def close(self) -> None:

@@ -1,20 +1,22 @@
 """Where the model runs: CUDA, else DirectML or WebGPU, else the CPU.
 
-That a provider is in the build says nothing of the machine, so each candidate is tried: open the session there, put
-the KV slab into its memory and run one step. What fails is logged with its reason and the next one is tried; a
-provider that the operator named is never replaced. Only the CPU is exercised by this project's tests: the device path
-(slab in device memory, rows moved by a graph) is the same code with another device name, and its moves are tested on
-the CPU.
+That a provider is in the build says nothing of the machine, so each candidate is tried: one node (devices.py), then the
+session, the KV slab in its memory and one step. What fails is logged and kept with its reason and the next one is
+tried; a provider that the operator named is never replaced. Only the CPU is exercised by this project's tests: the
+device path (slab in device memory, rows moved by a graph) is the same code with another device name, and its moves
+are tested on the CPU.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import onnxruntime as ort
 
 from replicas.errors import EngineFailed, SettingsError
 from replicas.export import Export
+from replicas.slot.devices import require_device
 from replicas.slot.graph import engine_graph, load_graph
 from replicas.slot.place import CPU, PREFERENCE, Provider
 
@@ -39,19 +41,37 @@ def available() -> tuple[str, ...]:
     return tuple(ort.get_available_providers())
 
 
-def first_working(providers: Sequence[Provider], attempt: Callable[[Provider], _T]) -> tuple[Provider, _T]:
-    """The first provider on which `attempt` succeeds, and what it made. Raises EngineFailed with every reason."""
-    reasons = []
+@dataclass(frozen=True, slots=True)
+class Working(Generic[_T]):
+    """A provider, what was made on it, and why each better one was passed over: (name, reason)."""
+
+    provider: Provider
+    made: _T
+    fallbacks: tuple[tuple[str, str], ...]
+
+
+def first_working(
+    providers: Sequence[Provider],
+    attempt: Callable[[Provider], _T],
+    require: Callable[[Provider], None] = require_device,
+) -> Working[_T]:
+    """The first provider that `require` lets pass and on which `attempt` succeeds.
+
+    Raises EngineFailed with every reason.
+    """
+    fallbacks: list[tuple[str, str]] = []
     for provider in providers:
         try:
+            require(provider)
             made = attempt(provider)
         except Exception as error:
-            _logger.warning("provider does not work", extra={"provider": provider.name}, exc_info=True)
-            reasons.append(f"{provider.name}: {error}")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            _logger.warning("provider %s does not work: %s", provider.name, reason, exc_info=True)
+            fallbacks.append((provider.name, reason))
         else:
             _logger.info("provider chosen", extra={"provider": provider.name})
-            return provider, made
-    raise EngineFailed("no provider can run the model; " + "; ".join(reasons))
+            return Working(provider, made, tuple(fallbacks))
+    raise EngineFailed("no provider can run the model; " + "; ".join(f"{name}: {why}" for name, why in fallbacks))
 
 
 def open_session(export: Export, provider: Provider, threads: int, *, is_spinning: bool) -> ort.InferenceSession:

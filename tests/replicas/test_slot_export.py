@@ -12,12 +12,8 @@ from onnx import TensorProto, helper
 from replicas.errors import EngineFailed, ModelImportError, SettingsError
 from replicas.export import CONFIG, Export
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.place import CPU, PREFERENCE, Provider
-from replicas.slot.providers import candidates, first_working
 from tests.models import vocabulary
 from tests.replicas.engines import tiny
-
-ALL = [provider.ort_name for provider in PREFERENCE]
 
 
 @pytest.fixture
@@ -105,26 +101,6 @@ def test_missing_weights_fail_the_start_and_say_so(folder: Path) -> None:
     (folder / "model.onnx.data").unlink()
     with pytest.raises(EngineFailed, match="no provider can run the model; cpu: "):
         SlotEngine(export, SlotConfig(slots=1, threads=1))
-
-
-def test_the_best_provider_comes_first_and_a_named_one_stands_alone() -> None:
-    assert [provider.name for provider in candidates(None, ALL)] == ["cuda", "dml", "webgpu", "cpu"]
-    assert [provider.name for provider in candidates("cpu", ALL)] == ["cpu"]
-    with pytest.raises(SettingsError, match="which has: cpu"):
-        candidates("cuda", [CPU.ort_name])
-
-
-def test_a_provider_that_fails_gives_way_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    def attempt(provider: Provider) -> str:
-        if provider.name == "cuda":
-            raise RuntimeError("driver too old")
-        return f"on {provider.name}"
-
-    provider, made = first_working(candidates(None, [PREFERENCE[0].ort_name, CPU.ort_name]), attempt)
-    assert (provider, made) == (CPU, "on cpu")
-    assert "driver too old" in caplog.text
-    with pytest.raises(EngineFailed, match="cuda: driver too old"):
-        first_working(candidates("cuda", ALL), attempt)
 
 
 @pytest.mark.parametrize("sizes", [{"slots": 0}, {"threads": 0}, {"prefill_chunk": 3}, {"max_len": 1}])
