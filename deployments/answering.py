@@ -85,6 +85,10 @@ class Answerer:
         )
         return Prepared(pool, generation)
 
+    def tokenizer(self, model: str) -> Tokenizer:
+        """The tokenizer of a resolved model."""
+        return self._tokenizers[model]
+
     def count(self, call: Call) -> int:
         """How many tokens the prompt of `call` has, however long it is."""
         return len(self._tokenizers[self.catalog.resolve(call.model).id].encode_chat(call.messages))

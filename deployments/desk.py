@@ -6,8 +6,8 @@ an error is the dialect's own error event. While nothing comes from the model, p
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from deployments.answering import Answerer, Prepared
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
+from deployments.plan import PoolPlan
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalError
 from router.admission import Admission
@@ -36,8 +37,8 @@ class Desk:
     """Turns requests into answers. One per ingress."""
 
     def __init__(self, answerer: Answerer, metrics: IngressMetrics) -> None:
-        self._answerer = answerer
-        self._limit_bytes = answerer.plan.http.body_limit_bytes
+        self.answerer = answerer
+        self.limit_bytes = answerer.plan.http.body_limit_bytes
         self._admissions = {p.model: Admission(p.model, p.request_limit) for p in answerer.plan.pools}
         self.metrics = metrics
         self.anthropic: Dialect = AnthropicDialect(answerer.plan.default_model)
@@ -45,8 +46,8 @@ class Desk:
 
     async def respond(self, request: Request, dialect: Dialect) -> Response:
         """Answer a request for a completion."""
-        body = await read_body(request, self._limit_bytes)
-        exchange, prepared = await _off_loop(len(body), partial(self._prepare, dialect, body, request.headers))
+        body = await read_body(request, self.limit_bytes)
+        exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request.headers))
         headers = {"x-shoal-model": prepared.pool.model, "x-shoal-pool": prepared.pool.deployment}
         if exchange.call.is_stream:
             events = self._events(exchange.reply, prepared)
@@ -57,27 +58,33 @@ class Desk:
 
     async def count_tokens(self, request: Request) -> Response:
         """POST /v1/messages/count_tokens: the exact count, chat template included."""
-        body = await read_body(request, self._limit_bytes)
-        tokens = await _off_loop(len(body), lambda: self._answerer.count(parse_count(body, request.headers)))
+        body = await read_body(request, self.limit_bytes)
+        tokens = await off_loop(len(body), lambda: self.answerer.count(parse_count(body, request.headers)))
         return Response(count_body(tokens), media_type=JSON)
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
-        return Response(self._answerer.catalog.list_body(), media_type=JSON)
+        return Response(self.answerer.catalog.list_body(), media_type=JSON)
 
     async def show_model(self, request: Request) -> Response:
         """GET /v1/models/{id}."""
-        return Response(self._answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
+        return Response(self.answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
+
+    @contextmanager
+    def inside(self, pool: PoolPlan) -> Iterator[None]:
+        """One of the requests that `pool` takes, for the length of a `with` block. Raises Overloaded."""
+        with self._admissions[pool.model].admitted(), self.metrics.in_flight.track_inprogress():
+            yield
 
     def _prepare(self, dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, headers)
-        return exchange, self._answerer.prepare(exchange.call)
+        return exchange, self.answerer.prepare(exchange.call)
 
     async def _events(self, reply: Reply, prepared: Prepared) -> AsyncGenerator[bytes, None]:
-        with self._admissions[prepared.pool.model].admitted(), self.metrics.in_flight.track_inprogress():
+        with self.inside(prepared.pool):
             has_begun = False
             try:
-                async with aclosing(self._answerer.run(prepared)) as stream:
+                async with aclosing(self.answerer.run(prepared)) as stream:
                     async for chunks in stream:
                         head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
                         yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
@@ -88,9 +95,9 @@ class Desk:
                 yield reply.feed([_failure(prepared, error)])
 
     async def _whole(self, prepared: Prepared) -> Answer:
-        with self._admissions[prepared.pool.model].admitted(), self.metrics.in_flight.track_inprogress():
+        with self.inside(prepared.pool):
             texts: list[str] = []
-            async with aclosing(self._answerer.run(prepared)) as stream:
+            async with aclosing(self.answerer.run(prepared)) as stream:
                 async for chunks in stream:
                     texts.extend(chunk.text for chunk in chunks)
                     if chunks and chunks[-1].final is not None:
@@ -131,9 +138,9 @@ async def _read_body(request: Request, limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def _off_loop(size_bytes: int, count: Callable[[], T]) -> T:
+async def off_loop(size_bytes: int, work: Callable[[], T]) -> T:
     """Counting a small prompt takes less time than a thread's start; a large one would stop every stream meanwhile."""
-    return count() if size_bytes < OFF_LOOP_BYTES else await asyncio.to_thread(count)
+    return work() if size_bytes < OFF_LOOP_BYTES else await asyncio.to_thread(work)
 
 
 async def _with_head(head: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.desk import Desk
+from deployments.embedding import EmbeddingDesk
 from deployments.error_responses import CLIENT_CLOSED_REQUEST, ErrorResponses
 from deployments.operations import Operations
 
@@ -28,6 +29,8 @@ def _answer_routes(desk: Desk) -> list[Route]:
     async def messages(request: Request) -> Response:
         return await desk.respond(request, desk.anthropic)
 
+    embeddings = EmbeddingDesk(desk)
+
     async def chat_completions(request: Request) -> Response:
         return await desk.respond(request, desk.openai)
 
@@ -35,6 +38,7 @@ def _answer_routes(desk: Desk) -> list[Route]:
         Route("/v1/messages", messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", desk.count_tokens, methods=["POST"]),
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/embeddings", embeddings.respond, methods=["POST"]),
         Route("/v1/models", desk.list_models, methods=["GET"]),
         Route("/v1/models/{model_id:path}", desk.show_model, methods=["GET"]),
     ]

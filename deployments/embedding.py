@@ -1,0 +1,104 @@
+"""POST /v1/embeddings: every input is a generation that generates nothing and ends with its embedding.
+
+The inputs of one request run beside each other, at most `AT_ONCE` of them, in the same batches as everything else; the
+request takes one place in its pool's admission. If one fails, the rest are cancelled and the request fails with it.
+"""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.answering import Prepared
+from deployments.desk import JSON, Desk, off_loop, read_body, settled
+from deployments.event_stream import unless_disconnected
+from deployments.plan import PoolPlan
+from replicas.chat import Tokenizer
+from replicas.engine import Final, Generation, Sampling
+from replicas.errors import EngineFailed, InvalidRequest
+from router.openai.embeddings import EmbeddingsCall, Input, embeddings_body, parse_embeddings, shortened
+
+AT_ONCE = 8
+VECTOR_BYTES = 8 * 1024  # about what a vector is as JSON
+NOTHING = Sampling(max_tokens=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The inputs of one request as generations for `pool`; `model` is the name that the caller used."""
+
+    pool: PoolPlan
+    model: str
+    generations: tuple[Generation, ...]
+
+
+class EmbeddingDesk:
+    """Answers requests for embeddings, with the pools and the admission of `desk`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._answerer = desk.answerer
+
+    async def respond(self, request: Request) -> Response:
+        """Answer a request. Raises what the first input that fails ends with."""
+        body = await read_body(request, self._desk.limit_bytes)
+        call, batch = await off_loop(len(body), partial(self._prepare, body))
+        with self._desk.inside(batch.pool):
+            finals = await unless_disconnected(request, self._finals(batch))
+        content = await off_loop(VECTOR_BYTES * len(finals), partial(_worded, call, batch.model, finals))
+        return Response(content, headers={"x-shoal-model": batch.pool.model}, media_type=JSON)
+
+    def _prepare(self, body: bytes) -> tuple[EmbeddingsCall, Batch]:
+        call = parse_embeddings(body)
+        pool = self._answerer.plan.pool(self._answerer.catalog.resolve(call.model).id)
+        tokenizer = self._answerer.tokenizer(pool.model)
+        deadline_s = self._answerer.plan.http.request_deadline_s
+        generations = tuple(
+            Generation(f"embd-{uuid4().hex}", _tokens(item, tokenizer, pool), NOTHING, deadline_s, wants_embedding=True)
+            for item in call.inputs
+        )
+        return call, Batch(pool, call.model or pool.model, generations)
+
+    async def _finals(self, batch: Batch) -> list[Final]:
+        """How every input ended, in order."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(generation: Generation) -> Final:
+            async with gate:
+                return await self._final(Prepared(batch.pool, generation))
+
+        tasks = [asyncio.ensure_future(one(generation)) for generation in batch.generations]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _final(self, prepared: Prepared) -> Final:
+        async with aclosing(self._answerer.run(prepared)) as stream:
+            async for chunks in stream:
+                if chunks and chunks[-1].final is not None:
+                    return settled(chunks[-1].final)
+        raise EngineFailed("the embedding ended without its last chunk")
+
+
+def _tokens(item: Input, tokenizer: Tokenizer, pool: PoolPlan) -> tuple[int, ...]:
+    """The tokens of one input: of a text as it is, without a chat template. Raises InvalidRequest if it is too long."""
+    tokens = tokenizer.encode(item) if isinstance(item, str) else item
+    most = pool.context_tokens - 1
+    if len(tokens) > most:
+        raise InvalidRequest(f"an input is too long: {len(tokens)} tokens > {most} maximum", "input")
+    return tokens
+
+
+def _worded(call: EmbeddingsCall, model: str, finals: list[Final]) -> bytes:
+    vectors = [final.embedding for final in finals if final.embedding is not None]
+    if len(vectors) < len(finals):
+        raise InvalidRequest(f"the model {model!r} gives no embeddings", "model")
+    cut = [shortened(vector, call.dimensions) for vector in vectors]
+    return embeddings_body(model, cut, sum(final.usage.prompt for final in finals), call.encoding)
