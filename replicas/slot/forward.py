@@ -8,12 +8,16 @@ a bit of the result (tests/replicas/test_slot_forward.py), as long as chunks kee
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from replicas.errors import EngineFailed
 from replicas.export import Export
+from replicas.lora import LoraWeights
+from replicas.slot.adapters import Adapters
 from replicas.slot.graph import FIRST, HIDDEN
 from replicas.slot.lane import BARE, Lane
 from replicas.slot.slab import KvSlab
@@ -37,26 +41,46 @@ def longest_chunk(head_size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Neighbouring rows of the slab in a lane: what one binding is for. `is_embedding` binds hidden states too."""
+    """Neighbouring rows of the slab under an adapter: what one binding is for. `is_embedding` binds hidden states."""
 
-    lane: Lane
-    row: int
-    rows: int
+    adapter: str | None
+    first: int
+    count: int
     is_embedding: bool = False
 
 
-class Forward:
-    """One session and its KV slab. Not thread-safe. Logits are views that the next pass overwrites.
+class _Bound(NamedTuple):
+    session: ort.InferenceSession
+    binding: ort.IOBinding
 
-    Every pass takes the lane of its rows; rows of different lanes never share one.
+
+def _without_lora() -> ort.InferenceSession:
+    raise EngineFailed("this model was opened without LoRA adapters")
+
+
+class Forward:
+    """One model and its KV slab. Not thread-safe. Logits are views that the next pass overwrites.
+
+    Every pass takes the lane of its rows; rows of different lanes never share one. `slots` is the most rows of one
+    pass: the slab may have more. Without `adapters` it is the bare model for good.
     """
 
-    def __init__(self, session: ort.InferenceSession, export: Export, slab: KvSlab, slots: int, max_len: int) -> None:
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        export: Export,
+        slab: KvSlab,
+        slots: int,
+        max_len: int,
+        adapters: Adapters | None = None,
+    ) -> None:
         self._session = session
+        self._adapters = adapters or Adapters(_without_lora, "cpu")
         self._names = export.names
         self._vocab = export.vocab
+        self._long_tokens = (export.rope_switch_tokens or 0) + 1
         self._slab = slab
-        self._bindings: dict[_Rows, ort.IOBinding] = {}
+        self._bound: dict[_Rows, _Bound] = {}
         self._count = np.arange(max_len, dtype=np.int64)
         self._ids = np.zeros(max(slots, max_len), np.int64)
         self._positions = np.zeros(max(slots, max_len), np.int64)
@@ -70,26 +94,27 @@ class Forward:
         rows = len(tokens)
         self._ids[:rows] = tokens
         self._positions[:rows] = lengths
-        held = self._positions[:rows, None]
-        width = max(lengths) + 1
+        width = self._width(max(lengths) + 1, lane)
         mask = self._mask[: rows * width].reshape(rows, width)
-        np.less_equal(self._count[:width], held, out=mask)
-        self._run(_Rows(lane, row, rows), 1, width, 1)
+        np.less_equal(self._count[:width], self._positions[:rows, None], out=mask)
+        self._run(_Rows(lane.adapter, row, rows), 1, width, 1)
         return self._logits[:rows]
 
     def prefill(self, row: int, tokens: Sequence[int], start: int, lane: Lane = BARE) -> NDArray[np.float32]:
         """Append `tokens` to `row`, which holds `start` tokens: logits [1, vocab] of the last of them."""
-        self._append(_Rows(lane, row, 1), tokens, start, 1)
+        self._run(_Rows(lane.adapter, row, 1), len(tokens), self._fill(tokens, start, lane), 1)
         return self._logits[:1]
 
     def verify(self, row: int, tokens: Sequence[int], start: int, lane: Lane = BARE) -> NDArray[np.float32]:
         """Like `prefill`, at most MAX_VERIFIED tokens: logits [tokens, vocab] of each of them."""
-        self._append(_Rows(lane, row, 1), tokens, start, len(tokens))
-        return self._logits[: len(tokens)]
+        count = len(tokens)
+        self._run(_Rows(lane.adapter, row, 1), count, self._fill(tokens, start, lane), count)
+        return self._logits[:count]
 
     def embed(self, row: int, tokens: Sequence[int], start: int, lane: Lane = BARE) -> NDArray[np.float32]:
         """Like `prefill`: what goes into the LM head, [tokens, hidden], a copy. Only where `can_embed`."""
-        binding = self._append(_Rows(lane, row, 1, is_embedding=True), tokens, start, 1)
+        rows = _Rows(lane.adapter, row, 1, is_embedding=True)
+        binding = self._run(rows, len(tokens), self._fill(tokens, start, lane), 1)
         hidden: NDArray[np.float32] = binding.get_outputs()[-1].numpy()[0]
         return hidden
 
@@ -97,41 +122,68 @@ class Forward:
         """Copy what row `source` holds, `tokens` long, over row `target`."""
         self._slab.move(source, target, tokens)
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the adapters that a lane may have."""
+        return self._adapters.names
+
+    def add_adapter(self, name: str, weights: LoraWeights) -> None:
+        """Make `name` an adapter for lanes. The first one opens a session, which takes as long as the model's own.
+
+        Raises InvalidRequest for a name that is taken.
+        """
+        self._adapters.add(name, weights)
+
+    def remove_adapter(self, name: str) -> None:
+        """Free the adapter; no pass in a lane of it may follow. Raises InvalidRequest for one that is not there."""
+        self._adapters.remove(name)
+        self._bound = {rows: bound for rows, bound in self._bound.items() if rows.adapter != name}
+
     def close(self) -> None:
-        """Free the session and the slab. No pass may follow."""
-        self._bindings.clear()
+        """Free the sessions, the adapters and the slab. No pass may follow."""
+        self._bound.clear()
+        self._adapters.close()
         self._slab.close()
         del self._session
 
-    def _append(self, rows: _Rows, tokens: Sequence[int], start: int, positions: int) -> ort.IOBinding:
-        """Put `tokens` behind the `start` ones of a row; logits of the last `positions` of them."""
-        count = len(tokens)
-        self._ids[:count] = tokens
-        self._positions[:count] = self._count[start : start + count]
-        self._mask[: start + count] = 1
-        return self._run(rows, count, start + count, positions)
+    def _width(self, tokens: int, lane: Lane) -> int:
+        """How wide the mask over `tokens` is: zeros on its right put a call of few tokens into the long regime."""
+        return max(tokens, self._long_tokens) if lane.is_long else tokens
+
+    def _fill(self, tokens: Sequence[int], start: int, lane: Lane) -> int:
+        """Ids, positions and mask for `tokens` behind `start` others in one row; the width of the mask."""
+        end = start + len(tokens)
+        width = self._width(end, lane)
+        self._ids[: len(tokens)] = tokens
+        self._positions[: len(tokens)] = self._count[start:end]
+        self._mask[:end] = 1
+        self._mask[end:width] = 0
+        return width
 
     def _run(self, rows: _Rows, tokens: int, width: int, positions: int) -> ort.IOBinding:
         """One call: `tokens` a row, under a mask `width` wide, with logits of the last `positions` of each row."""
-        binding = self._bindings.get(rows)
-        if binding is None:
-            binding = self._bindings[rows] = self._bind(rows)
-        names, shape = self._names, (rows.rows, tokens)
+        bound = self._bound.get(rows)
+        if bound is None:
+            bound = self._bound[rows] = self._bind(rows)
+        binding, names, shape = bound.binding, self._names, (rows.count, tokens)
         self._first[0] = -positions
         binding.bind_input(names.input_ids, "cpu", 0, np.int64, shape, self._ids.ctypes.data)
-        binding.bind_input(names.attention_mask, "cpu", 0, np.int64, (rows.rows, width), self._mask.ctypes.data)
+        binding.bind_input(names.attention_mask, "cpu", 0, np.int64, (rows.count, width), self._mask.ctypes.data)
         if names.position_ids is not None:
             binding.bind_input(names.position_ids, "cpu", 0, np.int64, shape, self._positions.ctypes.data)
-        logits = (rows.rows, positions, self._vocab)
+        logits = (rows.count, positions, self._vocab)
         binding.bind_output(names.logits, "cpu", 0, np.float32, logits, self._logits.ctypes.data)
-        self._session.run_with_iobinding(binding)
+        bound.session.run_with_iobinding(binding)
         return binding
 
-    def _bind(self, rows: _Rows) -> ort.IOBinding:
-        binding = self._session.io_binding()
-        self._slab.bind(binding, rows.row, rows.rows)
+    def _bind(self, rows: _Rows) -> _Bound:
+        if rows.adapter is None:
+            session, binding = self._session, self._session.io_binding()
+        else:
+            session, binding = self._adapters.bind(rows.adapter)
+        self._slab.bind(binding, rows.first, rows.count)
         binding.bind_input(FIRST, "cpu", 0, np.int64, (1,), self._first.ctypes.data)
         binding.bind_output(self._names.logits, "cpu")  # before the hidden states, which are then the last output
         if rows.is_embedding:
             binding.bind_output(HIDDEN, "cpu")
-        return binding
+        return _Bound(session, binding)

@@ -1,0 +1,62 @@
+"""The LoRA adapters of one engine: the session that runs them, and their weights in the device's memory.
+
+The session is opened with the first adapter and stays: rows of the bare model keep the unedited graph, which has less
+to do. The weights of an adapter are inputs, bound once by pointer for each range of rows, so another adapter is
+another binding and costs nothing per step.
+"""
+
+from collections.abc import Callable
+
+import onnxruntime as ort
+
+from replicas.errors import InvalidRequest
+from replicas.lora import LoraWeights
+from replicas.slot.place import Device
+
+
+class Adapters:
+    """Adapters by name. `open_session` opens the model with LoRA terms. Not thread-safe."""
+
+    def __init__(self, open_session: Callable[[], ort.InferenceSession], device: Device) -> None:
+        self._open_session = open_session
+        self._device = device
+        self._session: ort.InferenceSession | None = None
+        self._values: dict[str, dict[str, ort.OrtValue]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._values))
+
+    def add(self, name: str, weights: LoraWeights) -> None:
+        """Raises InvalidRequest for a name that is taken, and whatever opening the session raises."""
+        if name in self._values:
+            raise InvalidRequest(f"an adapter called {name!r} is loaded already; unload it first", "adapter")
+        if self._session is None:
+            self._session = self._open_session()
+        make = ort.OrtValue.ortvalue_from_numpy
+        self._values[name] = {key: make(array, self._device, 0) for key, array in weights.arrays.items()}
+
+    def remove(self, name: str) -> None:
+        """Raises InvalidRequest for a name that is not loaded."""
+        self._values_of(name)
+        del self._values[name]
+
+    def bind(self, name: str) -> tuple[ort.InferenceSession, ort.IOBinding]:
+        """The session, and a new binding of it with the adapter's weights in. Raises InvalidRequest."""
+        values, session = self._values_of(name), self._session
+        assert session is not None  # opened before the first adapter went in
+        binding = session.io_binding()
+        for key, value in values.items():
+            binding.bind_ortvalue_input(key, value)
+        return session, binding
+
+    def close(self) -> None:
+        """Free the weights and the session; nothing may be bound to them any more."""
+        self._values.clear()
+        self._session = None
+
+    def _values_of(self, name: str) -> dict[str, ort.OrtValue]:
+        if name not in self._values:
+            have = ", ".join(self.names) or "none"
+            raise InvalidRequest(f"no adapter called {name!r} is loaded; there are: {have}", "adapter")
+        return self._values[name]
