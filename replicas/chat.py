@@ -7,9 +7,10 @@ gives exactly the ids of Hugging Face's `apply_chat_template`.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,9 @@ from replicas.detokenizer import ByteDetokenizer, Detokenizer, Spelling, spelled
 from replicas.engine import Message
 from replicas.errors import InvalidRequest, ModelImportError
 from replicas.template import ChatTemplate
+from replicas.tools.layout import ToolLayout, layout_of
+from replicas.tools.syntax import TOOL_TAGS
+from replicas.tools.tool import Tool, masked, masked_call, object_of, written
 
 _TAG = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
 _PRIVATE_USE = range(0xE000, 0xF900)
@@ -29,8 +33,17 @@ _PRIVATE_USE = range(0xE000, 0xF900)
 class Tokenizer(Protocol):
     """Text in and out of one model's tokens."""
 
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """The prompt for the next turn; a last message from the assistant is continued. Raises InvalidRequest."""
+    tool_layout: ToolLayout
+    """How the model's own chat template has it told of tools."""
+
+    tags: Mapping[str, int]
+    """The control tokens that an answer may hold, with their ids."""
+
+    def encode_chat(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), layout: ToolLayout | None = None
+    ) -> tuple[int, ...]:
+        """The prompt for the next turn; a last message from the assistant is continued. `layout` None is the model's
+        own `tool_layout`. Raises InvalidRequest."""
         ...
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -70,31 +83,40 @@ class ChatTokenizer:
         self._special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         # Some models' tool tags are added tokens that are not marked special; runs of spaces can be added tokens too,
         # and those are text.
-        tags = frozenset(id_ for id_, token in added.items() if _TAG.fullmatch(token.content))
-        self._control_ids = self._special_ids | tags
+        tags = {token.content: id_ for id_, token in added.items() if _TAG.fullmatch(token.content)}
+        self._control_ids = self._special_ids | frozenset(tags.values())
+        self.tags: Mapping[str, int] = {
+            tag: id_ for tag, id_ in tags.items() if tag in TOOL_TAGS or id_ not in self._special_ids
+        }
+        self._silent_ids = self._special_ids - frozenset(self.tags.values())
+        self.tool_layout = layout_of(self._template.source, self.tags)
         self._control = _any_of(added[id_].content for id_ in self._control_ids)
         self._special = _any_of(added[id_].content for id_ in self._special_ids)
         self._bytes: dict[int, bytes] = {}
         end = self._fast.token_to_id(special["eos_token"])
         self.stop_ids: frozenset[int] = frozenset() if end is None else frozenset({end})
 
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        is_continued = bool(messages) and messages[-1].role == "assistant"
+    def encode_chat(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), layout: ToolLayout | None = None
+    ) -> tuple[int, ...]:
+        is_continued = bool(messages) and messages[-1].role == "assistant" and not messages[-1].tool_calls
         if is_continued and not messages[-1].content.strip():
             messages, is_continued = messages[:-1], False
         if not messages:
             raise InvalidRequest("there are no messages to answer", "messages")
-        opens, closes, ends = _unused("".join(message.content for message in messages), 3)
+        opens, closes, ends = _unused(chain(*map(_texts, messages), *map(_tool_texts, tools)), 3)
         hidden: list[str] = []
 
         def hide(match: re.Match[str]) -> str:
             hidden.append(match[0])
             return f"{opens}{len(hidden) - 1}{closes}"
 
-        turns = [{"role": message.role, "content": self._hide(message, hide)} for message in messages]
+        turns = [self._hide(message, hide) for message in messages]
         if is_continued:
-            turns[-1]["content"] += ends
-        text = self._template.render(turns, is_answer_begun=is_continued)
+            turns[-1] = replace(turns[-1], content=turns[-1].content + ends)
+        offered = [masked(tool, partial(self._control.sub, hide)) for tool in tools]
+        prompt = (layout or self.tool_layout).prompt(turns, offered)
+        text = self._template.render(prompt.turns, prompt.tools, is_answer_begun=is_continued)
         if is_continued:
             if text.count(ends) != 1:
                 reason = "the model's chat template cannot continue a message from the assistant; end with the user's"
@@ -103,23 +125,20 @@ class ChatTokenizer:
         return tuple(self._encode_with(text, re.compile(f"{opens}([0-9]+){closes}"), hidden))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        opens, closes = _unused(text, 2)
+        opens, closes = _unused([text], 2)
         hidden = self._control.findall(text)
         numbers = iter(range(len(hidden)))
         text = self._control.sub(lambda match: f"{opens}{next(numbers)}{closes}", text)
         return tuple(self._encode_with(text, re.compile(f"{opens}([0-9]+){closes}"), hidden))
 
-    def count(self, messages: Sequence[Message]) -> int:
-        """How many tokens the prompt for `messages` has."""
-        return len(self.encode_chat(messages))
-
     def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
-        return ByteDetokenizer(self._bytes_of, is_space_stripped=self._is_space_stripped and not is_continuation)
+        return ByteDetokenizer(self.bytes_of, is_space_stripped=self._is_space_stripped and not is_continuation)
 
-    def _hide(self, message: Message, hide: Callable[[re.Match[str]], str]) -> str:
-        # The model's own tool calls come back in the assistant's turns: their tags stay tags.
+    def _hide(self, message: Message, hide: Callable[[re.Match[str]], str]) -> Message:
+        # The model's own tool calls may come back as text of the assistant's turns: their tags stay tags.
         pattern = self._special if message.role == "assistant" else self._control
-        return pattern.sub(hide, message.content)
+        calls = tuple(masked_call(call, partial(self._control.sub, hide)) for call in message.tool_calls)
+        return replace(message, content=pattern.sub(hide, message.content), tool_calls=calls)
 
     def _encode_with(self, text: str, mark: re.Pattern[str], hidden: Sequence[str]) -> Iterator[int]:
         for place, piece in enumerate(mark.split(text)):
@@ -145,10 +164,11 @@ class ChatTokenizer:
         parts["added_tokens"] = [token for token in parts["added_tokens"] if token["id"] not in self._control_ids]
         return FastTokenizer.from_str(json.dumps(parts))
 
-    def _bytes_of(self, id_: int) -> bytes:
+    def bytes_of(self, id_: int) -> bytes:
+        """What a token spells; nothing for a control token."""
         found = self._bytes.get(id_)
         if found is None:
-            token = None if id_ in self._special_ids else self._fast.id_to_token(id_)
+            token = None if id_ in self._silent_ids else self._fast.id_to_token(id_)
             found = self._bytes[id_] = b"" if token is None else spelled(token, self._spelling)
         return found
 
@@ -207,9 +227,19 @@ def _any_of(strings: Iterator[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
-def _unused(text: str, count: int) -> list[str]:
-    """Characters for private use that `text` does not hold."""
-    present = set(text)
+def _texts(message: Message) -> Iterator[str]:
+    yield message.content
+    for call in message.tool_calls:
+        yield from (call.name, written(object_of(call.arguments) or {}))
+
+
+def _tool_texts(tool: Tool) -> tuple[str, ...]:
+    return tool.name, tool.description, written(object_of(tool.schema) or {})
+
+
+def _unused(texts: Iterable[str], count: int) -> list[str]:
+    """Characters for private use that none of `texts` holds."""
+    present = set[str]().union(*texts)
     found = list(islice((chr(code) for code in _PRIVATE_USE if chr(code) not in present), count))
     if len(found) < count:
         raise InvalidRequest("the text holds every private-use character of Unicode", "messages")

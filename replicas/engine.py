@@ -47,13 +47,14 @@ class ToolCall:
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation. An assistant's turn may hold calls after its text; a tool's turn is the result of the
-    call `tool_call_id` of the tool `tool_name` ("" where nobody says)."""
+    call `tool_call_id` of the tool `tool_name` ("" where nobody says), or with `is_error` why there is none."""
 
     role: Role
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     tool_name: str = ""
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)

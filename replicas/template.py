@@ -14,6 +14,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from replicas.errors import InvalidRequest
+from replicas.tools.prompt import Turn
+from replicas.tools.tool import JsonObject
 
 
 class _GenerationTag(Extension):
@@ -46,16 +48,18 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
+        self.source = source
         self._template = environment.from_string(source)
         self._special = dict(special)
 
-    def render(self, turns: Sequence[Mapping[str, str]], *, is_answer_begun: bool) -> str:
-        """The prompt for `turns` (role and content each). Raises InvalidRequest if the template refuses them."""
+    def render(self, turns: Sequence[Turn], tools: Sequence[JsonObject] | None = None, *, is_answer_begun: bool) -> str:
+        """The prompt for `turns` (role, content, and what more the template knows). Raises InvalidRequest if the
+        template refuses them."""
         try:
             return self._template.render(
                 messages=[dict(turn) for turn in turns],
                 add_generation_prompt=not is_answer_begun,
-                tools=None,
+                tools=tools,
                 documents=None,
                 **self._special,
             )

@@ -1,11 +1,17 @@
-"""A tool that a caller offers to the model, and how free the model is to use it."""
+"""A tool that a caller offers to the model, and how free the model is to use it.
+
+Schemas and arguments are kept as JSON text: such a tool can be hashed, compared and pickled. `object_of` reads them and
+`written` writes them the one way that the models here were trained on.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pydantic_core import from_json
+
+from replicas.engine import ToolCall
 
 JsonObject: TypeAlias = Mapping[str, object]
 
@@ -15,18 +21,12 @@ ANYTHING = '{"type": "object", "properties": {}}'
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function with a name of at most 64 letters, digits, `_` and `-`. `schema` is the JSON schema of its arguments:
-    the text of a JSON object, so that a tool can be hashed, pickled and compared."""
+    """A function with a name of at most 64 letters, digits, `_` and `-`; `schema` is the JSON schema of its arguments,
+    an object, as text."""
 
     name: str
     description: str = ""
     schema: str = ANYTHING
-
-    def parameters(self) -> JsonObject:
-        """The schema as an object."""
-        parsed: object = from_json(self.schema)
-        assert isinstance(parsed, dict), "a tool's schema is an object"
-        return parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,27 @@ class ToolChoice:
     is_parallel: bool = True
 
 
+def object_of(text: str) -> JsonObject | None:
+    """The JSON object that `text` is; None if it is none."""
+    try:
+        value: object = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def written(value: object) -> str:
-    """`value` as JSON the way that models were trained on: `", "` and `": "` between, no escapes but what must be."""
+    """`value` as JSON with `", "` and `": "` between, and nothing escaped that need not be."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def masked(tool: Tool, change: Callable[[str], str]) -> Tool:
+    """The tool with `change` done to all its text. Its schema is written anew first, so that no escape hides any."""
+    schema = written(object_of(tool.schema) or {})
+    return Tool(change(tool.name), change(tool.description), change(schema))
+
+
+def masked_call(call: ToolCall, change: Callable[[str], str]) -> ToolCall:
+    """The same for a call and its arguments."""
+    arguments = written(object_of(call.arguments) or {})
+    return ToolCall(call.id, change(call.name), change(arguments))

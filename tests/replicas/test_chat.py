@@ -54,7 +54,6 @@ def test_a_conversation_is_rendered_by_the_template(chat: ChatTokenizer) -> None
     assert _read(ids) == text
     whole = Tokenizer.from_file(str(tiny().directory / "tokenizer.json")).encode(text, add_special_tokens=False)
     assert list(ids) == whole.ids
-    assert chat.count([Message("system", "be brief"), Message("user", "hello")]) == len(ids)
 
 
 @given(st.lists(st.sampled_from(SPELLED), max_size=8), st.sampled_from(["system", "user", "assistant", "tool"]))

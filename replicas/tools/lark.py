@@ -1,0 +1,76 @@
+"""The grammar of an answer that calls tools, as llguidance's Lark: each tool's name with its own schema behind it.
+
+A tag that is one token of the vocabulary must be named as that token (llguidance never matches it as text), any other
+is text. In an answer of the model's own choice the words go on until a call opens; from there on it must be a whole
+call. Keywords of a schema that llguidance cannot follow are let go rather than refused: callers send tools that were
+written for other models.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from replicas.engine import Grammar
+from replicas.tools.syntax import TOOL_TAGS, CallSyntax
+from replicas.tools.tool import Tool, ToolChoice, object_of, written
+
+_JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
+
+
+def calls_grammar(
+    syntax: CallSyntax, tags: Mapping[str, int], tools: Sequence[Tool], choice: ToolChoice, said: Grammar | None = None
+) -> Grammar:
+    """What an answer must match that calls `tools` by `choice` (not `none`). `said` is what it must match instead where
+    it calls none of its own choice: a JSON schema; None for any words. `tags` are the control tokens of the vocabulary.
+    """
+    offered = [tool for tool in tools if choice.mode != "named" or tool.name == choice.name]
+    is_forced = choice.mode in ("required", "named")
+    opener = _tag(syntax.opener, tags)
+    again = "" if not choice.is_parallel else _again(syntax, opener)
+    rules = [f"calls: {_body(syntax, again if syntax.is_list else '')} {_tag(syntax.closer, tags)}"]
+    rules += [f"call: {' | '.join(f'call_{i}' for i in range(len(offered)))}"]
+    rules += [f'call_{i}: {_text(syntax.head(tool.name))} %json {_schema(tool)} "}}"' for i, tool in enumerate(offered)]
+    more = "" if syntax.is_list else again
+    if is_forced:
+        return Grammar("lark", "\n".join([f"start: {opener} calls {more}", *rules]))
+    others = sorted(id_ for tag, id_ in tags.items() if tag not in TOOL_TAGS)
+    return Grammar("lark", "\n".join([*_choosing(syntax, opener, more, others, said), *rules]) + "\n")
+
+
+def _choosing(syntax: CallSyntax, opener: str, more: str, others: Sequence[int], said: Grammar | None) -> list[str]:
+    """The rules of an answer that may call."""
+    if said is not None and said.kind == "json_schema":
+        return [f"start: %json {said.text} | {opener} calls {more}"]
+    if not syntax.opener:
+        return [f"start: calls {more} | words", r"words: /[^{](?s:.*)/ |"]
+    if opener.startswith("<"):
+        reserved = f" | <[{','.join(map(str, others))}]>" if others else ""
+        return [f"start: words | words {opener} calls {more}", f"words: ( /(?s:.+)/{reserved} )*"]
+    return [f"start: words | before calls {more}", "words: /(?s:.*)/", f"before[suffix={opener}]: /(?s:.*)/"]
+
+
+def _body(syntax: CallSyntax, again: str) -> str:
+    gap = _text(syntax.gap)
+    inner = f'"[" call {again} "]"' if syntax.is_list else "call"
+    return f"{gap} {inner} {gap}"
+
+
+def _again(syntax: CallSyntax, opener: str) -> str:
+    if syntax.is_list:
+        return '(", " call)*'
+    return f'("\\n" {opener} calls)*' if opener else ""
+
+
+def _schema(tool: Tool) -> str:
+    """The tool's schema, closed: a model is not to invent arguments."""
+    schema = {"type": "object", **(object_of(tool.schema) or {})}
+    if schema.keys().isdisjoint(("$ref", "allOf", "anyOf", "oneOf", "patternProperties")):
+        schema.setdefault("additionalProperties", False)
+    return written({**schema, "x-guidance": _JSON_STYLE})
+
+
+def _tag(tag: str, tags: Mapping[str, int]) -> str:
+    return f"<[{tags[tag]}]>" if tag in tags else _text(tag)
+
+
+def _text(text: str) -> str:
+    """A Lark string is written as in JSON; an empty one is nothing."""
+    return written(text) if text else ""
