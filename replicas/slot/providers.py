@@ -16,6 +16,7 @@ import onnxruntime as ort
 
 from replicas.errors import EngineFailed, SettingsError
 from replicas.export import Export
+from replicas.lora import add_lora, find_projections
 from replicas.slot.devices import require_device
 from replicas.slot.graph import engine_graph, load_graph
 from replicas.slot.place import CPU, PREFERENCE, Provider
@@ -65,8 +66,9 @@ def first_working(
             require(provider)
             made = attempt(provider)
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            _logger.warning("provider %s does not work: %s", provider.name, reason, exc_info=True)
+            is_known = isinstance(error, EngineFailed)
+            reason = error.reason if isinstance(error, EngineFailed) else " ".join(str(error).split())
+            _logger.warning("provider %s does not work: %s", provider.name, reason, exc_info=not is_known)
             fallbacks.append((provider.name, reason))
         else:
             _logger.info("provider chosen", extra={"provider": provider.name})
@@ -74,8 +76,13 @@ def first_working(
     raise EngineFailed("no provider can run the model; " + "; ".join(f"{name}: {why}" for name, why in fallbacks))
 
 
-def open_session(export: Export, provider: Provider, threads: int, *, is_spinning: bool) -> ort.InferenceSession:
-    """The model on `provider`, with the CPU for what that cannot do."""
+def open_session(
+    export: Export, provider: Provider, threads: int, *, is_spinning: bool, with_lora: bool = False
+) -> ort.InferenceSession:
+    """The model on `provider`, with the CPU for what that cannot do. `with_lora` adds the terms of an adapter.
+
+    The graph is edited each time: 2 ms on the bundled model, 25 ms with LoRA, against 250 ms for the session.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -84,7 +91,10 @@ def open_session(export: Export, provider: Provider, threads: int, *, is_spinnin
     # The graph comes from memory; its weights are found by this folder.
     folder = "session.model_external_initializers_file_folder_path"
     options.add_session_config_entry(folder, str(export.model_file.parent))
-    graph = engine_graph(load_graph(export.model_file), export.names.logits)
+    model = load_graph(export.model_file)
+    if with_lora:
+        add_lora(model.graph, find_projections(model.graph, export.kv_heads * export.head_size), export.names.input_ids)
+    graph = engine_graph(model, export.names.logits)
     names = list(dict.fromkeys((provider.ort_name, CPU.ort_name)))
     session = ort.InferenceSession(graph, options, providers=names)
     if session.get_providers()[0] != provider.ort_name:
