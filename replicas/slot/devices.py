@@ -6,6 +6,9 @@ tried first, which takes milliseconds, and the loader and the driver are asked f
 """
 
 import ctypes
+import io
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,13 @@ from onnx import TensorProto, helper
 from replicas.errors import EngineFailed
 from replicas.slot.place import Provider
 
-_CUDA_LIBRARY = "libonnxruntime_providers_cuda.so"
+_IS_WINDOWS = sys.platform == "win32"
+_DRIVER = "nvcuda.dll" if _IS_WINDOWS else "libcuda.so.1"
+_LIBRARIES = (
+    ("onnxruntime_providers_shared.dll", "onnxruntime_providers_cuda.dll")
+    if _IS_WINDOWS
+    else ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so")
+)
 _CUDA_WORDS = {
     2: "out of memory",
     3: "the driver is not initialised",
@@ -45,11 +54,12 @@ def require_device(provider: Provider) -> None:
 def require_cuda() -> None:
     """Load what CUDA needs. Raises EngineFailed naming the library that is missing, or what the driver says."""
     cuda_free_bytes()
-    ort.preload_dlls()  # CUDA from NVIDIA's own wheels, where installed; the system's otherwise
+    with redirect_stdout(io.StringIO()):  # it prints what it misses; the loader says that better below
+        ort.preload_dlls()  # CUDA from NVIDIA's own wheels, where installed; the system's otherwise
     folder = Path(ort.__file__).parent / "capi"
     try:
-        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(folder / _CUDA_LIBRARY))
+        for library in _LIBRARIES:
+            ctypes.CDLL(str(folder / library), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         fix = "install the CUDA and cuDNN versions that this onnxruntime-gpu was built for"
         raise EngineFailed(f"the CUDA provider cannot be loaded ({_one_line(error)}); {fix}") from error
@@ -67,7 +77,7 @@ def cuda_free_bytes() -> int:
     primary one, which onnxruntime uses as well.
     """
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(_DRIVER)
     except OSError as error:
         fix = "install it, or onnxruntime instead of onnxruntime-gpu"
         raise EngineFailed(f"there is no NVIDIA driver ({_one_line(error)}); {fix}") from error
