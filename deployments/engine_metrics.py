@@ -32,7 +32,12 @@ GAUGES: tuple[Figure, ...] = (
 )
 
 COUNTERS: tuple[Figure, ...] = (
-    ("shoal_prompt_tokens", "Prompt tokens of admitted generations", lambda s: s.prompt_tokens_total),
+    (
+        "shoal_prompt_tokens",
+        "Prompt tokens, computed or reused",
+        lambda s: s.prompt_tokens_total + s.cached_tokens_total,
+    ),
+    ("shoal_prefilled_tokens", "Prompt tokens that were computed", lambda s: s.prompt_tokens_total),
     ("shoal_cached_tokens", "Prompt tokens whose KV was reused", lambda s: s.cached_tokens_total),
     ("shoal_recomputed_tokens", "KV made anew for strict determinism", lambda s: s.recomputed_tokens_total),
     ("shoal_generated_tokens", "Tokens generated", lambda s: s.generated_tokens_total),

@@ -1,0 +1,1 @@
+"""What runs on this machine and what it does, for `shoal status`."""
