@@ -6,21 +6,29 @@ for KV rows; so what holds for one engine's streams holds for the other's.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
+import numpy as np
+
 from replicas.detokenizer import ByteDetokenizer, Detokenizer
-from replicas.engine import EngineStats, Generation, Message, Role, Sink
+from replicas.engine import EngineStats, Generation, Grammar, Message, Scored, Sink, TokenScore
 from replicas.errors import InvalidRequest
-from replicas.slot.admission import Admission
+from replicas.grammar import Constraint
+from replicas.slot.admission import Admission, Bounds
+from replicas.slot.choice import Choice
 from replicas.slot.engine import SlotStream
-from replicas.slot.loop import Loop, LoopLimits
-from replicas.slot.sampler import Choice
+from replicas.slot.loop import Loop, Machine
+from replicas.slot.memory import Saved
+from replicas.slot.report import About, Live, stats
+from replicas.slot.requests import LoopLimits
 from replicas.slot.sequence import Sequence
+from replicas.tools.layout import ToolLayout, layout_of
+from replicas.tools.tool import Tool
 
 END = 256
-_ROLES: dict[Role, int] = {"system": 257, "user": 258, "assistant": 259, "tool": 260}
+_ROLES: dict[object, int] = {"system": 257, "user": 258, "assistant": 259, "tool": 260}
 _VOCAB = 261
 
 
@@ -28,21 +36,22 @@ class EchoTokenizer:
     """A token is a byte of UTF-8; 256 ends a message, and each role has a token that begins one."""
 
     stop_ids = frozenset({END})
+    tool_layout = layout_of("", {})
+    tags: Mapping[str, int] = {}
 
-    def encode_chat(self, messages: Many[Message]) -> tuple[int, ...]:
+    def encode_chat(
+        self, messages: Many[Message], tools: Many[Tool] = (), layout: ToolLayout | None = None
+    ) -> tuple[int, ...]:
         if not messages:
             raise InvalidRequest("there are no messages to answer", "messages")
         ids: list[int] = []
-        for message in messages:
-            ids += [_ROLES[message.role], *self.encode(message.content), END]
+        for turn in (layout or self.tool_layout).prompt(messages, tools).turns:
+            ids += [_ROLES[turn["role"]], *self.encode(str(turn["content"])), END]
         is_continued = messages[-1].role == "assistant" and messages[-1].content.strip()
         return tuple(ids[:-1] if is_continued else [*ids, _ROLES["assistant"]])
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())
-
-    def count(self, messages: Many[Message]) -> int:
-        return len(self.encode_chat(messages))
 
     def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
         return ByteDetokenizer(lambda token: bytes([token]) if token < END else b"")
@@ -63,28 +72,56 @@ class EchoPasses:
     """Texts for KV rows. A text that must go on (`min_tokens`, `ignore_eos`) starts again."""
 
     def __init__(self, slots: int, pause: Callable[[], None]) -> None:
-        self._texts: list[tuple[int, ...]] = [()] * slots
+        self._texts: list[tuple[int, ...]] = [()] * (slots + 1)
         self._pause = pause
 
     def prefill(self, row: int, sequence: Sequence, tokens: int) -> Choice | None:
-        if sequence.length + tokens < len(sequence.prompt):
+        if sequence.length + tokens < sequence.base:
+            return None
+        if sequence.request.wants_embedding:
+            sequence.hidden_sum = np.bincount(sequence.prompt, minlength=_VOCAB).astype(np.float64)
             return None
         self._texts[row] = last_text(sequence.prompt)
-        return self._next(row, sequence)
+        return self._next(row, sequence) if len(sequence.tokens) == sequence.base else None
 
-    def decode(self, sequences: list[Sequence]) -> list[Choice]:
+    def decode(self, row: int, sequences: list[Sequence]) -> list[Choice | None]:
         self._pause()
-        return [self._next(row, sequence) for row, sequence in enumerate(sequences)]
+        places = enumerate(sequences, row)
+        return [self._next(place, sequence) if sequence.wants_choice else None for place, sequence in places]
 
     def move(self, source: int, target: int, tokens: int) -> None:
         self._texts[target] = self._texts[source]
 
+    def save(self, row: int, tokens: int) -> Saved | None:
+        return Saved(tokens, self._texts[row])
+
+    def restore(self, row: int, saved: Saved) -> None:
+        assert isinstance(saved.content, tuple)
+        self._texts[row] = saved.content
+
     def _next(self, row: int, sequence: Sequence) -> Choice:
         text, place = self._texts[row], sequence.generated
         must_go_on = sequence.sampling.ignore_eos or place < sequence.sampling.min_tokens
+        token = text[place % len(text)] if text else ord(" ")
         if place >= len(text) and not must_go_on:
-            return Choice(END, 0.0)
-        return Choice(text[place % len(text)] if text else ord(" "), 0.0)
+            token = END
+        if sequence.request.top_logprobs is None:
+            return Choice(token, 0.0)
+        scored = Scored(token, bytes([token]) if token < END else b"", 0.0)
+        return Choice(token, 0.0, TokenScore(scored, (scored,) if sequence.request.top_logprobs else ()))
+
+
+class _Abilities:
+    """Text and the count of its bytes as an embedding; no grammars, no adapters."""
+
+    def compiled(self, grammar: Grammar) -> Constraint:
+        raise InvalidRequest("the echo engine repeats its prompt and can follow no grammar", "response_format")
+
+    def adapters(self) -> tuple[str, ...]:
+        return ()
+
+    def can_embed(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +143,13 @@ class EchoEngine:
     def __init__(self, config: EchoConfig | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         config = self._config = config or EchoConfig()
         self.tokenizer = EchoTokenizer()
-        self._admission = Admission(self.tokenizer, self.tokenizer.stop_ids, _VOCAB, config.max_len)
+        bounds = Bounds(_VOCAB, config.max_len)
+        self._admission = Admission(self.tokenizer, self.tokenizer.stop_ids, bounds, _Abilities())
         self._closing = threading.Event()
         limits = LoopLimits(config.model, config.slots, config.max_len, config.queue_limit)
-        self._loop = Loop(EchoPasses(config.slots, self._pause), limits, clock=clock)
+        self._about = About(config.model, "echo", "none", config.slots, config.max_len)
+        passes = EchoPasses(config.slots, self._pause)
+        self._loop = Loop(Machine(passes, passes), limits, clock=clock)
 
     def submit(self, request: Generation, sink: Sink) -> SlotStream:
         sequence = self._admission.admit(request, sink)
@@ -117,23 +157,7 @@ class EchoEngine:
         return SlotStream(self._loop, sequence)
 
     def stats(self) -> EngineStats:
-        config, loop, tally = self._config, self._loop, self._loop.tally
-        return EngineStats(
-            model=config.model,
-            engine="echo",
-            provider="none",
-            slots=config.slots,
-            slots_used=loop.rows.used,
-            queued=loop.queued,
-            kv_bytes=0,
-            kv_used_ratio=loop.rows.tokens / (config.slots * config.max_len),
-            context_tokens=config.max_len,
-            prompt_tokens_total=tally.prompt_tokens,
-            generated_tokens_total=tally.generated_tokens,
-            steps_total=tally.steps,
-            batch_sizes=tally.batch_sizes,
-            is_healthy=loop.is_healthy,
-        )
+        return stats(self._about, self._loop, Live())
 
     def close(self) -> None:
         self._closing.set()

@@ -1,14 +1,19 @@
 """What can never work is refused at submit, before it takes a place in the queue."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
 
 from replicas.chat import Tokenizer
-from replicas.engine import Generation, Message, Sampling, Sink
-from replicas.errors import ContextOverflow, InvalidRequest
+from replicas.engine import Generation, Grammar, Message, Sampling, Sink
+from replicas.errors import ContextOverflow, InvalidRequest, NotFound
+from replicas.grammar import Constraint
 from replicas.slot.answer import Answer
+from replicas.slot.lane import Lane
 from replicas.slot.sequence import Sequence
 
 _MOST_STOPS, _MOST_STOP_CHARACTERS = 64, 1024
+MOST_TOP_LOGPROBS = 20
 
 # Field, whether it is fine, and what it must be.
 _RULES: tuple[tuple[str, Callable[[Sampling], bool], str], ...] = (
@@ -27,29 +32,70 @@ _RULES: tuple[tuple[str, Callable[[Sampling], bool], str], ...] = (
 )
 
 
-class Admission:
-    """Turns a request into a sequence that fits the engine: `max_len` tokens a slot, ids below `vocab`."""
+class Abilities(Protocol):
+    """What an engine can do beyond plain text."""
 
-    def __init__(self, tokenizer: Tokenizer, end_ids: Collection[int], vocab: int, max_len: int) -> None:
+    def compiled(self, grammar: Grammar) -> Constraint:
+        """A constraint for one answer. Raises InvalidRequest."""
+        ...
+
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters that are loaded."""
+        ...
+
+    def can_embed(self) -> bool:
+        """Whether a prompt's embedding can be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What fits: `max_len` tokens a slot, ids below `vocab`; beyond `switch_tokens` LongRoPE takes other factors."""
+
+    vocab: int
+    max_len: int
+    switch_tokens: int | None = None
+
+
+class Admission:
+    """Turns a request into a sequence that fits the engine."""
+
+    def __init__(self, tokenizer: Tokenizer, end_ids: Collection[int], bounds: Bounds, abilities: Abilities) -> None:
         self._tokenizer = tokenizer
         self._end_ids = frozenset(end_ids)
-        self._vocab = vocab
-        self._max_len = max_len
+        self._bounds = bounds
+        self._abilities = abilities
 
     def admit(self, request: Generation, sink: Sink) -> Sequence:
-        """Raises InvalidRequest, ContextOverflow."""
+        """Raises InvalidRequest, ContextOverflow, NotFound (the adapter)."""
         sampling = request.sampling
         for field, is_fine, wanted in _RULES:
             if not is_fine(sampling):
                 raise InvalidRequest(f"{field} must be {wanted}", field)
+        self._check(request)
         prompt, is_continuation = self._encoded(request.prompt)
-        room = self._max_len - len(prompt)
+        room = self._bounds.max_len - len(prompt)
         if room < 1:
-            raise ContextOverflow(len(prompt), self._max_len - 1)
+            raise ContextOverflow(len(prompt), self._bounds.max_len - 1)
         limit = min(sampling.max_tokens, room)
+        constraint = None if request.grammar is None else self._abilities.compiled(request.grammar)
         detokenizer = self._tokenizer.detokenizer(is_continuation=is_continuation)
         answer = Answer(sampling, detokenizer, self._end_ids, limit, is_clamped=room < sampling.max_tokens)
-        return Sequence(request, prompt, answer, sink, limit)
+        sequence = Sequence(request, prompt, answer, sink, limit, constraint)
+        switch = self._bounds.switch_tokens
+        if switch is not None and len(prompt) > switch:
+            sequence.lane = Lane(request.adapter, is_long=True)
+        return sequence
+
+    def _check(self, request: Generation) -> None:
+        """What this engine cannot do."""
+        if request.adapter is not None and request.adapter not in self._abilities.adapters():
+            loaded = ", ".join(self._abilities.adapters()) or "none"
+            raise NotFound("adapter", request.adapter, f"loaded: {loaded}")
+        if request.top_logprobs is not None and not 0 <= request.top_logprobs <= MOST_TOP_LOGPROBS:
+            raise InvalidRequest(f"top_logprobs must be from 0 to {MOST_TOP_LOGPROBS}", "top_logprobs")
+        if request.wants_embedding and not self._abilities.can_embed():
+            raise InvalidRequest("this model's export does not give embeddings: its LM head is not recognised", "model")
 
     def _encoded(self, prompt: tuple[int, ...] | tuple[Message, ...]) -> tuple[tuple[int, ...], bool]:
         """Token ids, and whether the answer goes on within the last message."""
@@ -60,6 +106,6 @@ class Admission:
         if messages:
             is_continuation = messages[-1].role == "assistant" and bool(messages[-1].content.strip())
             return self._tokenizer.encode_chat(messages), is_continuation
-        if not 0 <= min(ids) <= max(ids) < self._vocab:
-            raise InvalidRequest(f"token ids must be from 0 to {self._vocab - 1}", "prompt")
+        if not 0 <= min(ids) <= max(ids) < self._bounds.vocab:
+            raise InvalidRequest(f"token ids must be from 0 to {self._bounds.vocab - 1}", "prompt")
         return ids, False

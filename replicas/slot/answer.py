@@ -31,6 +31,11 @@ class Answer:
         self.generated = 0
         self.stop_sequence: str | None = None
 
+    @property
+    def left(self) -> int:
+        """How many tokens may still come."""
+        return self._limit - self.generated
+
     def take(self, token: int) -> tuple[str, Finish | None]:
         """The text that `token` made certain, and the verdict if it was the last."""
         self.generated += 1
@@ -42,6 +47,10 @@ class Answer:
         if self.generated >= self._limit:
             return self._finished(text, self._at_limit)
         return text, None
+
+    def end(self, text: str) -> tuple[str, Finish]:
+        """Nothing more may follow: `text` and what was held back, and the verdict."""
+        return self._finished(text, Finish.END)
 
     def rest(self) -> str:
         """What was held back, when no more tokens come."""

@@ -1,20 +1,15 @@
 """What an operator may set of a slot engine."""
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from replicas.engine import Determinism
 from replicas.errors import SettingsError
 
 
-def _usable_cores() -> int:
-    """The cores this process may run on: fewer than the machine's in a container or under `taskset`."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclass(frozen=True, slots=True)
 class SlotConfig:
-    """Sizes of a slot engine. `max_len` None is the model's context, at most 4096 tokens.
+    """Sizes of a slot engine. `slots` and `max_len` None are chosen by the free memory (sizing.py), `threads` None is
+    every core that this process may use.
 
     `prefill_chunk` is the most tokens that one step spends on prompts while others wait for their next token (less
     where attention works in smaller blocks: `longest_chunk`). On the bundled model with two cores 64 tokens take 83
@@ -22,12 +17,13 @@ class SlotConfig:
     up to a third faster on cores of its own, and several times slower on cores that others want too. `provider`
     forbids the fallback to another one. `cache_bytes` bounds what is kept of prompts for the next ones, None takes a
     share of the free memory, 0 keeps nothing. While interactive answers run, prompts get so much of each step that
-    it takes about `stall_ratio` times as long as without them.
+    it takes about `stall_ratio` times as long as without them. `speculation` drafts tokens that the text repeats, which
+    needs relaxed determinism.
     """
 
-    slots: int = 16
+    slots: int | None = 16
     max_len: int | None = None
-    threads: int = field(default_factory=_usable_cores)
+    threads: int | None = None
     prefill_chunk: int = 64
     queue_limit: int = 256
     provider: str | None = None
@@ -35,13 +31,20 @@ class SlotConfig:
     determinism: Determinism = "strict"
     cache_bytes: int | None = None
     stall_ratio: float = 2.0
+    speculation: bool = False
 
     def __post_init__(self) -> None:
         least = {"slots": 1, "threads": 1, "prefill_chunk": 4, "queue_limit": 1}
         for name, bound in least.items():
-            if getattr(self, name) < bound:
+            if getattr(self, name) is not None and getattr(self, name) < bound:
                 raise SettingsError(f"{name} must be at least {bound}, not {getattr(self, name)}")
         if self.stall_ratio <= 1:
             raise SettingsError(f"stall_ratio must be above 1, not {self.stall_ratio}")
+        if self.speculation and self.determinism == "strict":
+            raise SettingsError(
+                "speculation changes the last bits of the KV cache, so now and then an answer: set determinism: relaxed"
+            )
+        if self.cache_bytes is not None and self.cache_bytes < 0:
+            raise SettingsError(f"cache_bytes must be 0 (no cache) or more, not {self.cache_bytes}")
         if self.max_len is not None and self.max_len < 2:
             raise SettingsError(f"max_len must be at least 2, not {self.max_len}")

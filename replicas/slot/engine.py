@@ -1,27 +1,46 @@
 """SlotEngine: continuous batching of a stock GenAI export over plain onnxruntime, on the CPU or a device.
 
-`submit` encodes and checks on the caller's thread; the loop's thread does the rest (loop.py). The same prompt with
-the same sampling gives the same bytes alone, beside others, at any load and in any slot: no kernel that is called
-here lets a row's result depend on its neighbours, and a draw depends on seed and position alone.
+`submit` encodes, checks and compiles on the caller's thread; the loop's thread does the rest (loop.py). The same
+prompt with the same sampling gives the same bytes alone, beside others, at any load, in any slot, after a cache hit
+and after a preemption: no kernel that is called here lets a row's result depend on its neighbours, every position of
+a row is written by the same kind of call each time, and a draw depends on seed and position alone.
 """
 
+import hashlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
 
 from replicas.chat import ChatTokenizer
-from replicas.engine import EngineStats, Generation, Sink
+from replicas.engine import EngineStats, Generation, Grammar, Sink
+from replicas.errors import InvalidRequest, SettingsError
 from replicas.export import Export
-from replicas.slot.admission import Admission
+from replicas.grammar import Constraint, GrammarCompiler
+from replicas.host import Host
+from replicas.lora import LoraWeights
+from replicas.slot.admission import Admission, Bounds
+from replicas.slot.cache import PrefixCache
+from replicas.slot.cache.blocks import BlockPool
+from replicas.slot.cache.transfer import Transfer
 from replicas.slot.config import SlotConfig
-from replicas.slot.forward import Forward, longest_chunk
-from replicas.slot.loop import Loop, LoopLimits
-from replicas.slot.place import Provider
-from replicas.slot.providers import available, candidates, first_working, open_session
-from replicas.slot.sampler import Choice, Sampler
+from replicas.slot.forward import longest_chunk
+from replicas.slot.loop import Loop, Machine
+from replicas.slot.memory import NoPrefixes
+from replicas.slot.model import ModelPasses
+from replicas.slot.opening import Opened, open_model
+from replicas.slot.report import About, Live, stats
+from replicas.slot.requests import LoopLimits
+from replicas.slot.sampler import Sampler
+from replicas.slot.saving import SlabMemory
 from replicas.slot.sequence import Sequence
-from replicas.slot.slab import KvSlab
 
-# Longer slots only cost address space on the CPU, but device memory at once; an operator sets more.
-_DEFAULT_MAX_LEN = 4096
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+CALL_DEADLINE_S = 60.0
+"""For what is asked of the loop's thread: it answers between two steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +54,21 @@ class SlotStream:
         self.loop.cancel(self.sequence)
 
 
-class ModelPasses:
-    """Forward passes and the choice of tokens, as the loop wants them."""
+class _Abilities:
+    """What this engine can do beyond plain text."""
 
-    def __init__(self, forward: Forward, sampler: Sampler) -> None:
-        self._forward = forward
-        self._sampler = sampler
+    def __init__(self, opened: Opened, compiler: GrammarCompiler) -> None:
+        self._opened = opened
+        self._compiler = compiler
 
-    def prefill(self, row: int, sequence: Sequence, tokens: int) -> Choice | None:
-        start = sequence.length
-        logits = self._forward.prefill(row, sequence.prompt[start : start + tokens], start)
-        if start + tokens < len(sequence.prompt):
-            return None
-        return self._sampler.choose(logits, [sequence])[0]
+    def compiled(self, grammar: Grammar) -> Constraint:
+        return self._compiler.compile(grammar)
 
-    def decode(self, sequences: list[Sequence]) -> list[Choice]:
-        tokens = [sequence.last_token for sequence in sequences]
-        logits = self._forward.decode(0, tokens, [sequence.length for sequence in sequences])
-        return self._sampler.choose(logits, sequences)
+    def adapters(self) -> tuple[str, ...]:
+        return self._opened.forward.adapters
 
-    def move(self, source: int, target: int, tokens: int) -> None:
-        self._forward.move(source, target, tokens)
+    def can_embed(self) -> bool:
+        return self._opened.forward.can_embed
 
 
 class SlotEngine:
@@ -65,18 +78,30 @@ class SlotEngine:
         config = config or SlotConfig()
         self.tokenizer = ChatTokenizer(export.directory)
         self._export = export
-        self._config = config
-        self._max_len = min(config.max_len or _DEFAULT_MAX_LEN, export.rope_switch_tokens or export.max_mask_tokens)
-        wanted = candidates(config.provider, available())
-        working = first_working(wanted, self._open)
-        self._provider, self._fallbacks = working.provider, working.fallbacks
-        forward, self._kv_bytes = working.made
+        self._digests: dict[str | None, str] = {}  # of the adapters that are loaded
+        opened = self._opened = open_model(export, config, Host())
+        sizes = opened.sizes
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)
-        sampler = Sampler(export.vocab, sorted(end_ids))
-        self._admission = Admission(self.tokenizer, end_ids, export.vocab, self._max_len)
-        prefill_chunk = min(config.prefill_chunk, longest_chunk(export.head_size))
-        limits = LoopLimits(export.name, config.slots, prefill_chunk, config.queue_limit)
-        self._loop = Loop(ModelPasses(forward, sampler), limits, release=forward.close)
+        self._abilities = _Abilities(opened, GrammarCompiler(export.directory, export.vocab, end_ids))
+        switch = export.rope_switch_tokens
+        bounds = Bounds(export.vocab, sizes.max_len, switch)
+        self._admission = Admission(self.tokenizer, end_ids, bounds, self._abilities)
+        self._memory = SlabMemory(opened.slab, sizes.cache_bytes)
+        self._cache = self._prefix_cache(opened, config)
+        passes = ModelPasses(opened.forward, Sampler(export.vocab, sorted(end_ids), self.tokenizer.bytes_of))
+        machine = Machine(
+            passes=passes,
+            memory=self._memory,
+            prefixes=self._cache or NoPrefixes(),
+            extension=passes,
+            is_drafting=config.speculation,
+            switch_tokens=switch,
+            release=opened.forward.close,
+        )
+        chunk = min(config.prefill_chunk, longest_chunk(export.head_size))
+        limits = LoopLimits(export.name, sizes.slots, chunk, config.queue_limit, config.stall_ratio)
+        self._about = _about(export, config, opened)
+        self._loop = Loop(machine, limits)
 
     @property
     def is_healthy(self) -> bool:
@@ -89,33 +114,96 @@ class SlotEngine:
         return SlotStream(self._loop, sequence)
 
     def stats(self) -> EngineStats:
-        loop, tally = self._loop, self._loop.tally
-        return EngineStats(
-            model=self._export.name,
-            engine="slot",
-            provider=self._provider.name,
-            slots=self._config.slots,
-            slots_used=loop.rows.used,
-            queued=loop.queued,
-            kv_bytes=self._kv_bytes,
-            kv_used_ratio=loop.rows.tokens / (self._config.slots * self._max_len),
-            context_tokens=self._max_len,
-            prompt_tokens_total=tally.prompt_tokens,
-            generated_tokens_total=tally.generated_tokens,
-            steps_total=tally.steps,
-            batch_sizes=tally.batch_sizes,
-            is_healthy=loop.is_healthy,
-            fallbacks=self._fallbacks,
-        )
+        return stats(self._about, self._loop, Live(self._abilities.adapters, self._kept_bytes, self._recomputed))
+
+    def load_adapter(self, name: str, path: Path) -> None:
+        """Load the LoRA adapter in the directory `path` (PEFT format) as `name`.
+
+        Raises ModelImportError (it does not fit), InvalidRequest (the name is taken).
+        """
+        weights = LoraWeights.read(path, self._export)
+        digest = _digest(weights)
+
+        def add() -> None:
+            self._opened.forward.add_adapter(name, weights)
+            self._digests[name] = digest
+
+        self._call(add)
+        _logger.info("adapter loaded", extra={"model": self._export.name, "adapter": name})
+
+    def unload_adapter(self, name: str) -> None:
+        """Unload an adapter. Raises InvalidRequest if there is none of that name, or requests for it are under way."""
+
+        def remove() -> None:
+            if self._loop.is_adapter_used(name):
+                raise InvalidRequest(f"requests for the adapter {name!r} are under way; try again later", "adapter")
+            self._opened.forward.remove_adapter(name)
+            del self._digests[name]
+
+        self._call(remove)
+        _logger.info("adapter unloaded", extra={"model": self._export.name, "adapter": name})
+
+    def export_session(self, session_id: str) -> bytes:
+        """A session's KV, for `import_session` here or in another engine of the same model.
+
+        Raises NotFound if nothing is kept of it.
+        """
+        transfer = self._transfer()
+        session, blocks = self._call(lambda: transfer.read(session_id))
+        return transfer.packed(session_id, session, blocks)
+
+    def import_session(self, data: bytes) -> int:
+        """Take over a session's KV; its tokens. Raises InvalidRequest if it is damaged or of another model."""
+        transfer = self._transfer()
+        taken = transfer.unpacked(data)
+        return self._call(lambda: transfer.write(taken))
 
     def close(self) -> None:
         self._loop.close()
 
-    def _open(self, provider: Provider) -> tuple[Forward, int]:
-        config = self._config
-        session = open_session(self._export, provider, config.threads, is_spinning=config.is_spinning)
-        slab = KvSlab(self._export, config.slots, self._max_len, provider)
-        forward = Forward(session, self._export, slab, config.slots, self._max_len)
-        forward.prefill(0, (0, 0), 0)
-        forward.decode(0, (0,), (1,))
-        return forward, slab.size_bytes
+    def _call(self, call: Callable[[], _T]) -> _T:
+        return cast(_T, self._loop.call(call).result(CALL_DEADLINE_S))
+
+    def _prefix_cache(self, opened: Opened, config: SlotConfig) -> PrefixCache | None:
+        capacity = opened.sizes.cache_bytes // BlockPool.block_bytes(opened.slab)
+        if not capacity or not opened.slab.arrays:
+            return None
+        pool = BlockPool(opened.slab, capacity)
+        return PrefixCache(pool, config.determinism, lambda adapter: self._digests.get(adapter, ""))
+
+    def _transfer(self) -> Transfer:
+        if self._cache is None:
+            raise SettingsError(
+                "this engine keeps no KV: its cache_bytes is too small, or its KV lies on a device"
+            )
+        return Transfer(self._cache, self._export, self._about, lambda adapter: self._digests.get(adapter, ""))
+
+    def _kept_bytes(self) -> int:
+        blocks = self._cache.blocks if self._cache is not None else 0
+        return blocks * BlockPool.block_bytes(self._opened.slab) + self._memory.saved_bytes
+
+    def _recomputed(self) -> int:
+        return self._cache.recomputed_tokens if self._cache is not None else 0
+
+
+def _digest(weights: LoraWeights) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(weights.arrays.items()):
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _about(export: Export, config: SlotConfig, opened: Opened) -> About:
+    return About(
+        model=export.name,
+        engine="slot",
+        provider=opened.provider.name,
+        slots=opened.sizes.slots,
+        context_tokens=opened.sizes.max_len,
+        kv_bytes=opened.slab.size_bytes,
+        threads=opened.threads,
+        determinism=config.determinism,
+        fallbacks=opened.fallbacks,
+        cache_limit_bytes=opened.sizes.cache_bytes,
+    )

@@ -1,272 +1,152 @@
 """Continuous batching: one thread owns the model and repeats one step.
 
-A step sweeps out what was cancelled or ran out of time, decodes all active rows in one call, and spends what is left
-of a token budget on the next prompt, so a long prompt never holds up running streams for long. Chunks go out at the
-end of the step, when the slots of finished requests are free already. Which model runs is behind `Passes`: SlotEngine
-and EchoEngine share everything here.
+A step sweeps out what was cancelled or ran out of time, decodes all active rows, writes what a grammar dictated, and
+spends what is left of a token budget on the next prompt, so a long prompt never holds up running streams for long.
+Chunks go out at the end of the step, when the slots of finished requests are free already. Which model runs is behind
+`Passes`: SlotEngine and EchoEngine share everything here.
 """
 
 import logging
-import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-from replicas.engine import Chunk, Finish, Priority, Sink
-from replicas.errors import DeadlineExceeded, EngineFailed, InvalidRequest, Overloaded, ShoalError
-from replicas.slot.deadlines import Deadlines
+from replicas.errors import EngineFailed
+from replicas.slot.decoding import Decoding
+from replicas.slot.extending import Extending
+from replicas.slot.memory import NoPrefixes, Prefixes, RowMemory
+from replicas.slot.pace import Pace
+from replicas.slot.passes import Extension, Passes
+from replicas.slot.prefilling import Prefilling
+from replicas.slot.requests import Call, LoopLimits, Requests
 from replicas.slot.rows import Rows
-from replicas.slot.sampler import Choice
 from replicas.slot.sequence import Sequence
 from replicas.slot.tally import Tally
-from replicas.slot.waiting import Waiting
+from replicas.slot.work import Work
 
 _logger = logging.getLogger(__name__)
 
-
-class Passes(Protocol):
-    """A model that chooses tokens for rows. Called by the loop's thread alone."""
-
-    def prefill(self, row: int, sequence: Sequence, tokens: int) -> Choice | None:
-        """Put the next `tokens` of the prompt into `row`; the first new token if that was all of it."""
-        ...
-
-    def decode(self, sequences: list[Sequence]) -> list[Choice]:
-        """Append each sequence's last token to its row (its place in the list) and choose the next."""
-        ...
-
-    def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy the first `tokens` positions of a row over another."""
-        ...
+STUCK_S = 300.0
+"""A step that takes longer is taken for a run of the model that never returns: the replica should be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
-class LoopLimits:
-    """Sizes of a loop. `model` names it in errors and in the thread's name."""
+class Machine:
+    """What a loop drives. `extension` None: no grammars and no drafts. `release` is called at the very end."""
 
-    model: str
-    slots: int
-    prefill_chunk: int
-    queue_limit: int
+    passes: Passes
+    memory: RowMemory
+    prefixes: Prefixes = field(default_factory=NoPrefixes)
+    extension: Extension | None = None
+    is_drafting: bool = False
+    switch_tokens: int | None = None
+    release: Callable[[], None] = lambda: None
 
 
 class Loop:
-    """Runs `passes` for everyone who submits. `release` is called on its thread at the very end."""
+    """Runs `machine` for everyone who submits."""
 
-    def __init__(
-        self,
-        passes: Passes,
-        limits: LoopLimits,
-        *,
-        release: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._passes = passes
+    def __init__(self, machine: Machine, limits: LoopLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
-        self._release = release
         self._clock = clock
-        self._wake = threading.Condition()  # guards the next five
-        self._waiting = Waiting()
-        self._under_way: dict[str, Sequence] = {}
-        self._cancelled: deque[Sequence] = deque()
-        self._deadlines = Deadlines()
-        self._is_closing = False
-        self._outbox: list[tuple[Sink, Chunk]] = []
-        self._failures_in_a_row = 0
-        self.rows = Rows(limits.slots, passes.move)
+        self._release = machine.release
         self.tally = Tally(limits.slots)
+        self._requests = Requests(limits, self.tally, clock)
+        self.rows = Rows(limits.slots, machine.memory)
+        pace = Pace(limits.prefill_chunk, limits.stall_ratio)
+        work = Work(limits, self._requests, self.rows, machine.memory, machine.prefixes, self.tally, pace)
+        self._work = work
+        self._decoding = Decoding(work, machine.passes, machine.switch_tokens)
+        self._prefilling = Prefilling(work, machine.passes)
+        self._extending: Extending | None = None
+        if machine.extension is not None:
+            self._extending = Extending(work, machine.extension, is_drafting=machine.is_drafting)
+        self._step_began_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"shoal-{limits.model}", daemon=True)
         self._thread.start()
 
     @property
     def queued(self) -> int:
-        return len(self._waiting)
+        return self._requests.queued
 
     @property
     def is_healthy(self) -> bool:
-        """False once two runs of the model in a row failed, until one works again."""
-        return self._failures_in_a_row < 2
+        """False once two runs of the model in a row failed, until one works again, and while one does not return."""
+        began_s = self._step_began_s
+        is_stuck = began_s is not None and self._clock() - began_s > STUCK_S
+        return self._work.failures_in_a_row < 2 and not is_stuck
+
+    def is_adapter_used(self, name: str) -> bool:
+        """Whether a request for an adapter is under way."""
+        return self._requests.has_adapter(name)
 
     def submit(self, sequence: Sequence) -> None:
         """Queue `sequence`. Raises InvalidRequest (its id is under way), Overloaded, EngineFailed (closed)."""
-        id_ = sequence.request.id
-        with self._wake:
-            if self._is_closing:
-                raise EngineFailed(f"the engine of {self._limits.model} is closed")
-            if id_ in self._under_way:
-                raise InvalidRequest(f"a request with the id {id_!r} is under way; ids are unique", "id")
-            if self._is_full_for(sequence.request.priority):
-                raise Overloaded(self._limits.model, self.tally.retry_after_s(len(self._waiting)))
-            sequence.submit(self._clock())
-            self._under_way[id_] = sequence
-            self._waiting.put(sequence)
-            self._deadlines.put(sequence)
-            self._wake.notify()
-
-    def _is_full_for(self, priority: Priority) -> bool:
-        """Whether one more is too many. Batch requests leave half of the queue to interactive ones."""
-        queue = self._limits.queue_limit
-        most = queue // 2 if priority is Priority.BATCH else queue
-        return len(self._under_way) >= self._limits.slots + most
+        self._requests.submit(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
-        with self._wake:
-            if not sequence.is_done:
-                self._cancelled.append(sequence)
-                self._wake.notify()
+        self._requests.cancel(sequence)
+
+    def call(self, call: Call) -> Future[object]:
+        """Have `call` made between two steps, on the loop's thread. Raises EngineFailed (closed)."""
+        return self._requests.call(call)
 
     def close(self) -> None:
         """Cancel everything and wait for the thread, unless called on it."""
-        with self._wake:
-            self._is_closing = True
-            self._wake.notify()
+        self._requests.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
-        while self._await_work():
+        while self._requests.await_work():
+            self._step_began_s = self._clock()
             try:
                 self._step()
             except Exception as error:
                 # A bug of ours or a move that failed: the rows cannot be trusted, the queue can.
                 _logger.exception("engine step failed", extra={"model": self._limits.model})
-                self._fail(self.rows.clear(), error)
-            self._deliver()
-        for sequence in list(self._under_way.values()):  # nobody submits any more
-            self._end(sequence, Finish.CANCELLED, sequence.answer.rest())
+                self._restart(self.rows.clear(), error)
+            self._requests.deliver()
+            self._step_began_s = None
+        self._requests.end_all()
         self.rows.clear()
-        self._deliver()
+        self._requests.deliver()
         self._release()
 
-    def _await_work(self) -> bool:
-        """Sleep until there is something to do; False to end the thread."""
-        with self._wake:
-            while not (self._is_closing or self._under_way):
-                self._wake.wait()
-            return not self._is_closing
-
     def _step(self) -> None:
-        self._sweep()
+        work = self._work
+        self._requests.make_calls()
+        self._requests.sweep()
         self.rows.compact()
-        self._decode()
+        self.rows.sort()
+        self._decoding.step()
         self.rows.compact()
-        self._prefill()
-        self.rows.compact()
-        self.tally.steps += 1
-
-    def _sweep(self) -> None:
-        with self._wake:
-            cancelled = list(self._cancelled)
-            self._cancelled.clear()
-            expired = self._deadlines.expired(self._clock())
-        for sequence in cancelled:
-            self._end(sequence, Finish.CANCELLED, sequence.answer.rest())
-        for sequence in expired:
-            error = DeadlineExceeded(sequence.request.deadline_s)
-            self._end(sequence, Finish.ERROR, sequence.answer.rest(), error)
-
-    def _decode(self) -> None:
-        active = self.rows.active
-        if not active:
-            return
-        try:
-            choices = self._passes.decode(active)
-        except Exception as error:
-            _logger.exception("decode failed", extra={"model": self._limits.model, "rows": len(active)})
-            self._fail(active, error)
-            return
-        self._failures_in_a_row = 0
-        self.tally.decoded(len(active))
-        now_s = self._clock()
-        for sequence, choice in zip(active, choices, strict=True):
-            sequence.length += 1
-            self._take(sequence, choice, now_s)
-
-    def _prefill(self) -> None:
-        budget = max(2, self._limits.prefill_chunk - len(self.rows.active))
-        while budget >= 2:
-            if self.rows.has_room:
-                self._admit()
-            sequence = self.rows.filling
-            if sequence is None:
-                return
-            tokens = next_chunk(len(sequence.prompt) - sequence.length, budget)
-            budget -= tokens
-            self._prefill_chunk(sequence, tokens)
-
-    def _admit(self) -> None:
-        with self._wake:
-            sequence = self._waiting.pop()
-        if sequence is not None:
-            sequence.begin_prefill(self._clock())
-            self.rows.begin(sequence)
-
-    def _prefill_chunk(self, sequence: Sequence, tokens: int) -> None:
-        try:
-            choice = self._passes.prefill(self.rows.filling_row, sequence, tokens)
-        except Exception as error:
-            _logger.exception("prefill failed", extra={"model": self._limits.model, "tokens": tokens})
-            self._fail([sequence], error)
-        else:
-            self._failures_in_a_row = 0
-            sequence.length += tokens
-            self.tally.prompt_tokens += tokens
-            if choice is None:
-                return
-            self._take(sequence, choice, self._clock())
-        if sequence.is_done:
+        budget = self._budget()
+        if self._extending is not None:
+            budget = self._extending.step(budget)
             self.rows.compact()
-        else:
-            self.rows.activate()
+        self._prefilling.step(budget)
+        self.rows.compact()
+        work.tally.steps += 1
 
-    def _take(self, sequence: Sequence, choice: Choice, now_s: float) -> None:
-        if math.isnan(choice.logprob):
-            error = EngineFailed("the model's output is not a number")
-            self._end(sequence, Finish.ERROR, sequence.answer.rest(), error)
-            return
-        text, finish = sequence.take(choice.token, choice.logprob, now_s)
-        self.tally.generated_tokens += 1
-        if finish is not None:
-            self._end(sequence, finish, text)
-        elif text:
-            self._outbox.append((sequence.sink, sequence.chunk(text)))
+    def _budget(self) -> int:
+        """Tokens of prompts and of runs for this step."""
+        rows, requests = self.rows, self._requests
+        streaming = sum(not sequence.is_batch for sequence in rows.active)
+        is_reading = rows.filling is not None and not rows.filling.is_batch
+        return self._work.pace.budget(streaming=streaming, prompts=requests.interactive_waiting + is_reading)
 
-    def _fail(self, sequences: list[Sequence], error: Exception) -> None:
-        self._failures_in_a_row += 1
+    def _restart(self, sequences: list[Sequence], error: Exception) -> None:
+        """What was in the rows begins again, once; who fails twice is to blame or has bad luck: it gets the error."""
+        self._work.failures_in_a_row += 1
         for sequence in sequences:
-            self._end(sequence, Finish.ERROR, sequence.answer.rest(), EngineFailed(str(error)))
-
-    def _end(self, sequence: Sequence, finish: Finish, text: str, error: ShoalError | None = None) -> None:
-        """Queue the last chunk of `sequence`, once; its row goes with the next `compact`."""
-        with self._wake:
-            if sequence.is_done:
-                return
-            sequence.is_done = True
-            del self._under_way[sequence.request.id]
-            self._waiting.remove(sequence)
-        final = sequence.final(finish, self._clock(), error)
-        if finish is not Finish.ERROR:
-            self.tally.finished(final.timings.prefill_s + final.timings.decode_s)
-        self._outbox.append((sequence.sink, sequence.chunk(text, final)))
-
-    def _deliver(self) -> None:
-        outbox, self._outbox = self._outbox, []
-        for sink, chunk in outbox:
-            try:
-                sink(chunk)
-            except Exception:
-                _logger.exception("a sink raised; its request goes on", extra={"model": self._limits.model})
-
-
-def next_chunk(remaining: int, budget: int) -> int:
-    """How many of a prompt's `remaining` tokens to prefill now: about `budget`, never one and never all but one.
-
-    A chunk of one token takes another attention kernel, whose results differ in the last bits: how a prompt is cut
-    would show. Only a prompt of one token is prefilled by one; it always is. At most max(budget, 3).
-    """
-    if remaining <= max(budget, 3):
-        return remaining
-    return budget if remaining - budget != 1 else max(2, budget - 1)
+            sequence.restarts += 1
+            sequence.saved = None
+            sequence.unseat()
+            if sequence.restarts > 1:
+                self._requests.fail(sequence, EngineFailed(str(error)))
+            else:
+                self.tally.restarts += 1
+                self._requests.put_back(sequence)

@@ -6,12 +6,15 @@ on no neighbour. A draw is one number from Philox, keyed by the seed, counted by
 answer that goes on elsewhere goes on as it would have.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as Many
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replicas.engine import Scored, TokenScore
+from replicas.grammar import keep_allowed
+from replicas.slot.choice import Choice
 from replicas.slot.sequence import Sequence
 
 Logits = NDArray[np.float32]
@@ -20,17 +23,14 @@ _SEED_MASK = 2**64 - 1
 _BLOCK = 256  # of a vocabulary, where two levels are faster than one
 
 
-class Choice(NamedTuple):
-    """A token and its natural log-probability under the unmodified model; NaN if the model's output is broken."""
-
-    token: int
-    logprob: float
-
-
 class Sampler:
-    """Chooses tokens of a vocabulary of `vocab`. `eos_ids` are what `min_tokens` forbids. Not thread-safe."""
+    """Chooses tokens of a vocabulary of `vocab`. `eos_ids` are what `min_tokens` forbids. Not thread-safe.
 
-    def __init__(self, vocab: int, eos_ids: Many[int]) -> None:
+    `bytes_of` spells a token, for scores.
+    """
+
+    def __init__(self, vocab: int, eos_ids: Many[int], bytes_of: Callable[[int], bytes]) -> None:
+        self._bytes_of = bytes_of
         self._eos = np.array([id_ for id_ in eos_ids if 0 <= id_ < vocab], np.int64)
         self._weights = np.empty(vocab, np.float32)
         self._edits = np.empty(vocab, np.float32)
@@ -48,7 +48,28 @@ class Sampler:
         log_total = np.log(np.einsum("i->", weights))
         is_drawn = not sequence.is_plain_greedy and np.isfinite(top)
         token = self._pick(logits, weights, sequence) if is_drawn else best
-        return Choice(token, float(logits[token] - top - log_total))
+        return self._choice(logits, sequence, token, float(top + log_total))
+
+    def judge(self, logits: Logits, sequence: Sequence, token: int) -> Choice:
+        """`token`, which something else has chosen, with what `logits` [vocab] say of it."""
+        top = logits.max()
+        with np.errstate(invalid="ignore", over="ignore"):
+            weights = np.exp(np.subtract(logits, top, out=self._weights), out=self._weights)
+            return self._choice(logits, sequence, token, float(top + np.log(np.einsum("i->", weights))))
+
+    def _choice(self, logits: Logits, sequence: Sequence, token: int, log_total: float) -> Choice:
+        """`token` with its score, if the request asked for scores; `log_total` is log(sum(exp(logits)))."""
+        logprob = float(logits[token]) - log_total
+        count = sequence.request.top_logprobs
+        if count is None or not np.isfinite(logprob):
+            return Choice(token, logprob)
+        likeliest = heaviest(logits, count).tolist() if count else []
+        likeliest.sort(key=lambda id_: (-logits[id_], id_))
+        top = tuple(self._scored(id_, float(logits[id_]) - log_total) for id_ in likeliest[:count])
+        return Choice(token, logprob, TokenScore(self._scored(token, logprob), top))
+
+    def _scored(self, token: int, logprob: float) -> Scored:
+        return Scored(token, self._bytes_of(token), logprob)
 
     def _pick(self, logits: Logits, weights: Logits, sequence: Sequence) -> int:
         """`weights` are exp(logits - max): the distribution at temperature 1 with nothing forbidden."""
@@ -72,10 +93,13 @@ class Sampler:
         return place if tokens is None else int(tokens[place])
 
     def _edited(self, logits: Logits, sequence: Sequence) -> Logits:
-        """`logits` with penalty and forbidden tokens; itself if there is no such."""
+        """`logits` with penalty and forbidden tokens; itself if there is no such.
+
+        A grammar decides over `min_tokens`: where it allows nothing but the end, the end it is.
+        """
         penalty = sequence.sampling.repetition_penalty
-        is_end_forbidden = sequence.generated < sequence.sampling.min_tokens
-        if sequence.seen is None and not is_end_forbidden:
+        is_end_forbidden = sequence.generated < sequence.sampling.min_tokens and sequence.constraint is None
+        if sequence.seen is None and not is_end_forbidden and sequence.constraint is None:
             return logits
         edited = self._edits
         np.copyto(edited, logits)
@@ -85,6 +109,8 @@ class Sampler:
             edited[seen] = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
         if is_end_forbidden:
             edited[self._eos] = -np.inf
+        if sequence.constraint is not None:
+            keep_allowed(edited, sequence.constraint.mask())
         return edited
 
 

@@ -22,24 +22,30 @@ from replicas.slot.place import Provider
 class KvSlab:
     """Rows of KV cache in the memory of `provider`."""
 
-    def __init__(self, export: Export, slots: int, max_len: int, provider: Provider) -> None:
+    def __init__(self, export: Export, rows: int, max_len: int, provider: Provider) -> None:
         self._export = export
         self._device = provider.device
         self._row_shape = (export.kv_heads, max_len, export.head_size)
         self._dtype = np.dtype(export.kv_element)
-        shape = (slots, *self._row_shape)
+        shape = (rows, *self._row_shape)
         self._row_bytes = int(np.prod(self._row_shape)) * self._dtype.itemsize
         self._arrays: list[NDArray[np.float32]] = []
         self._values: list[ort.OrtValue] = []
         if provider.is_host:
-            self._arrays = [_lazy(shape, self._dtype) for _ in range(2 * export.layers)]
+            self._arrays = [committed_lazily(shape, self._dtype) for _ in range(2 * export.layers)]
             self._pointers = [array.ctypes.data for array in self._arrays]
         else:
             make = ort.OrtValue.ortvalue_from_shape_and_type
             self._values = [make(shape, self._dtype, provider.device, 0) for _ in range(2 * export.layers)]
             self._pointers = [value.data_ptr() for value in self._values]
             self._mover = _mover(export, self._row_shape, provider.ort_name)
-        self.size_bytes = slots * self._row_bytes * 2 * export.layers
+        self.size_bytes = rows * self._row_bytes * 2 * export.layers
+        self.token_bytes = export.kv_token_bytes
+
+    @property
+    def arrays(self) -> list[NDArray[np.float32]]:
+        """`[rows, kv_heads, max_len, head_size]` for each layer's keys and values; none in a device's memory."""
+        return self._arrays
 
     def bind(self, binding: ort.IOBinding, row: int, rows: int) -> None:
         """Bind rows `[row, row + rows)` as past and, in place, as present."""
@@ -76,7 +82,7 @@ class KvSlab:
                 yield past % layer, present % layer
 
 
-def _lazy(shape: tuple[int, ...], dtype: np.dtype[np.float32]) -> NDArray[np.float32]:
+def committed_lazily(shape: tuple[int, ...], dtype: np.dtype[np.float32]) -> NDArray[np.float32]:
     """A zeroed array whose pages are committed one by one as they are written."""
     memory = mmap.mmap(-1, int(np.prod(shape)) * dtype.itemsize)
     return np.frombuffer(memory, dtype).reshape(shape)

@@ -12,12 +12,26 @@ class Tally:
         self.prompt_tokens = 0
         self.generated_tokens = 0
         self.steps = 0
+        self.prefill_s = 0.0
+        self.decode_s = 0.0
+        self.cached_tokens = 0
+        self.preemptions = 0
+        self.restarts = 0
+        self.replayed_tokens = 0
+        self.forced_tokens = 0
+        self.draft_tokens = 0
+        self.accepted_tokens = 0
         self._decodes = [0] * (slots + 1)
         self._slots = slots
         self._service_s = 0.0
 
-    def decoded(self, rows: int) -> None:
+    def decoded(self, rows: int, seconds: float) -> None:
         self._decodes[rows] += 1
+        self.decode_s += seconds
+
+    def prefilled(self, tokens: int, seconds: float) -> None:
+        self.prompt_tokens += tokens
+        self.prefill_s += seconds
 
     def finished(self, service_s: float) -> None:
         """A request held a slot for `service_s`."""

@@ -31,9 +31,13 @@ def _sequence(sampling: Sampling, prompt: tuple[int, ...] = (1, 2)) -> Sequence:
     return Sequence(Generation("one", prompt, sampling), prompt, answer, Inbox(), 100)
 
 
+def _spelled(token: int) -> bytes:
+    return bytes([token % 256])
+
+
 def _chosen(logits: list[float], sampling: Sampling) -> int:
     row = np.array([logits], np.float32)
-    return Sampler(len(logits), [0]).choose(row, [_sequence(sampling)])[0].token
+    return Sampler(len(logits), [0], _spelled).choose(row, [_sequence(sampling)])[0].token
 
 
 @given(sizes, st.integers(0, 99), st.integers(1, 60))
@@ -115,7 +119,7 @@ def test_each_row_is_chosen_as_if_alone() -> None:
     logits = np.random.default_rng(5).normal(0, 3, (6, VOCAB)).astype(np.float32)
     samplings = [sampled(), sampled(temperature=1.0, seed=1), sampled(temperature=0.5, top_k=9, seed=2)]
     samplings += [sampled(repetition_penalty=3.0), sampled(temperature=2.0, top_p=0.7, seed=3), sampled(min_tokens=3)]
-    sampler = Sampler(VOCAB, tiny().eos_ids)
+    sampler = Sampler(VOCAB, tiny().eos_ids, _spelled)
     together = sampler.choose(logits, [_sequence(sampling) for sampling in samplings])
     alone = [sampler.choose(logits[[row]], [_sequence(sampling)])[0] for row, sampling in enumerate(samplings)]
     assert together == alone
@@ -125,4 +129,4 @@ def test_broken_logits_have_no_probability() -> None:
     logits = np.zeros((3, VOCAB), np.float32)
     logits[0, 7], logits[1, 7], logits[2] = np.nan, np.inf, -np.inf
     sequences = [_sequence(sampled(temperature=1.0)) for _ in range(3)]
-    assert np.isnan([choice.logprob for choice in Sampler(VOCAB, []).choose(logits, sequences)]).all()
+    assert np.isnan([choice.logprob for choice in Sampler(VOCAB, [], _spelled).choose(logits, sequences)]).all()

@@ -1,0 +1,83 @@
+"""The first stage of a step: one more token for every active row, a call for each lane.
+
+A row whose next tokens were dictated by a grammar is in the call too, because a call takes neighbours; what that
+writes is written over by the run. When a call throws, its rows are tried one by one: who throws alone is to blame and
+gets the error, the others have lost nothing but time.
+"""
+
+import logging
+
+from replicas.slot.choice import Choice
+from replicas.slot.passes import Passes
+from replicas.slot.sequence import Sequence
+from replicas.slot.work import Work
+
+_logger = logging.getLogger(__name__)
+
+
+class Decoding:
+    """Decodes the active rows of `work`. `switch_tokens`: where a LongRoPE model changes its factors."""
+
+    def __init__(self, work: Work, passes: Passes, switch_tokens: int | None) -> None:
+        self._work = work
+        self._passes = passes
+        self._switch_tokens = switch_tokens
+
+    def step(self) -> None:
+        """One token for every row."""
+        work = self._work
+        self._cross()
+        if not work.rows.active:
+            return
+        began_s = work.requests.clock()
+        for row, group in list(work.rows.groups()):
+            self._decode(row, group)
+        work.pace.decoded(work.requests.clock() - began_s)
+
+    def _cross(self) -> None:
+        """Rows whose next token lies beyond the switch are prefilled anew under the long factors."""
+        switch = self._switch_tokens
+        if switch is None:
+            return
+        for sequence in list(self._work.rows.active):
+            if not sequence.lane.is_long and sequence.length >= switch:
+                sequence.rebase()
+                self._work.give_up(sequence)
+
+    def _decode(self, row: int, group: list[Sequence]) -> None:
+        work, clock = self._work, self._work.requests.clock
+        began_s = clock()
+        try:
+            choices = self._passes.decode(row, group)
+            work.failures_in_a_row = 0
+        except Exception as error:
+            _logger.exception("decode failed", extra={"model": work.limits.model, "rows": len(group)})
+            choices = self._one_by_one(row, group, error)
+        work.tally.decoded(len(group), clock() - began_s)
+        for place, (sequence, choice) in enumerate(zip(group, choices, strict=True), row):
+            if sequence.is_done or sequence.run:
+                continue
+            sequence.length += 1
+            if choice is None:
+                work.tally.replayed_tokens += 1
+            else:
+                work.take(place, sequence, choice)
+
+    def _one_by_one(self, row: int, group: list[Sequence], error: Exception) -> list[Choice | None]:
+        choices: list[Choice | None] = []
+        failed: list[Sequence] = []
+        for place, sequence in enumerate(group, row):
+            try:
+                choices += self._passes.decode(place, [sequence])
+            except Exception as alone:
+                _logger.exception("a row failed alone", extra={"model": self._work.limits.model})
+                choices.append(None)
+                failed.append(sequence)
+                error = alone
+        if len(failed) == len(group):
+            self._work.broke(failed, error)
+        else:
+            failures = self._work.failures_in_a_row
+            self._work.broke(failed, error)
+            self._work.failures_in_a_row = failures  # the model works: it is the requests
+        return choices

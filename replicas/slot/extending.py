@@ -1,0 +1,111 @@
+"""The middle stage of a step: rows that get several tokens in one call.
+
+What a grammar dictates (`Sequence.planned`) is written at once instead of token by token. The rule by which a run is
+made depends on the request alone, so the same request has the same runs alone and in a crowd; a request that is
+written again repeats them.
+
+A draft is a guess: the tokens that followed the same few tokens earlier in the text (prompt lookup, Saxena 2023). One
+call gives the model's own choice behind each of them, and those it agrees with are kept. KV written so differs in the
+last bits from KV written by decoding, so drafts are for relaxed determinism only, and only while few rows decode: a
+batch of many rows uses the machine as well.
+"""
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicas.slot.lookup import MOST, Lookup
+from replicas.slot.passes import Extension
+from replicas.slot.sequence import Sequence
+from replicas.slot.work import Work
+
+_logger = logging.getLogger(__name__)
+
+DRAFT_ROWS = 2
+"""Drafts are made while at most so many rows decode."""
+
+
+class Extending:
+    """Writes runs, and with `is_drafting` drafts."""
+
+    def __init__(self, work: Work, extension: Extension, *, is_drafting: bool) -> None:
+        self._work = work
+        self._extension = extension
+        self._is_drafting = is_drafting
+
+    def step(self, budget: int) -> int:
+        """Write runs while `budget` lasts, one at least; what is left of it."""
+        for row, sequence in enumerate(self._work.rows.active):
+            if budget <= 0:
+                return 0
+            if sequence.run and not sequence.is_done:
+                budget -= sequence.run
+                self._write_run(row, sequence)
+        self._draft()
+        return budget
+
+    def _write_run(self, row: int, sequence: Sequence) -> None:
+        start, count = sequence.length, sequence.run
+        planned = sequence.planned
+        tokens = (*sequence.tokens[start : start + count], *planned)
+        logits = self._extended(row, sequence, tokens)
+        if logits is None:
+            return
+        sequence.length += count
+        sequence.planned = ()
+        if not planned:
+            self._work.tally.replayed_tokens += count
+        for place, token in enumerate(planned):
+            self._work.tally.forced_tokens += 1
+            choice = self._extension.judge(logits[place : place + 1], sequence, token)
+            if not self._work.note(row, sequence, choice):
+                return
+        if sequence.length == len(sequence.tokens):
+            self._work.take(row, sequence, self._extension.choose(logits[-1:], sequence))
+
+    def _draft(self) -> None:
+        active = self._work.rows.active
+        if not self._is_drafting or len(active) > DRAFT_ROWS:
+            return
+        for row, sequence in enumerate(active):
+            if not sequence.is_done and sequence.wants_choice and sequence.constraint is None:
+                self._try_draft(row, sequence)
+
+    def _try_draft(self, row: int, sequence: Sequence) -> None:
+        if sequence.lookup is None:
+            sequence.lookup = Lookup()
+        draft = sequence.lookup.guess(sequence.tokens, min(MOST, sequence.answer.left - 1))
+        if not draft:
+            return
+        logits = self._extended(row, sequence, (sequence.tokens[-1], *draft))
+        if logits is None:
+            return
+        accepted = 0
+        sequence.length += 1
+        choice = self._extension.choose(logits[:1], sequence)
+        while accepted < len(draft) and choice.token == draft[accepted]:
+            accepted += 1
+            sequence.length += 1  # its KV is there already
+            if not self._work.note(row, sequence, choice):
+                break
+            choice = self._extension.choose(logits[accepted : accepted + 1], sequence)
+        if not sequence.is_done:
+            self._work.take(row, sequence, choice)
+        self._work.tally.draft_tokens += len(draft)
+        self._work.tally.accepted_tokens += accepted
+        sequence.lookup.learn(len(draft), accepted)
+
+    def _extended(self, row: int, sequence: Sequence, tokens: tuple[int, ...]) -> NDArray[np.float32] | None:
+        """Logits behind each of `tokens`; None if the call failed and `sequence` with it."""
+        work = self._work
+        began_s = work.requests.clock()
+        try:
+            logits = self._extension.extend(row, sequence, tokens)
+        except Exception as error:
+            _logger.exception("extension failed", extra={"model": work.limits.model, "tokens": len(tokens)})
+            work.broke([sequence], error)
+            return None
+        work.failures_in_a_row = 0
+        work.tally.decode_s += work.requests.clock() - began_s
+        return logits

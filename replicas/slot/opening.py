@@ -1,0 +1,49 @@
+"""From an export on disk to a model that runs: how large, on which provider, with how many threads."""
+
+from dataclasses import dataclass
+
+from replicas.export import Export
+from replicas.host import Host
+from replicas.slot.adapters import Adapters
+from replicas.slot.config import SlotConfig
+from replicas.slot.devices import free_bytes
+from replicas.slot.forward import Forward
+from replicas.slot.place import Provider
+from replicas.slot.providers import available, candidates, first_working, open_session
+from replicas.slot.sizing import SPARE_ROWS, Memory, Sizes, Wanted, sizes_of
+from replicas.slot.slab import KvSlab
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that has run a step."""
+
+    forward: Forward
+    slab: KvSlab
+    sizes: Sizes
+    threads: int
+    provider: Provider
+    fallbacks: tuple[tuple[str, str], ...]
+
+
+def open_model(export: Export, config: SlotConfig, host: Host) -> Opened:
+    """Open `export` on the first provider that works. Raises EngineFailed, SettingsError."""
+    threads = config.threads or host.usable_cores()
+    wanted = Wanted(config.slots, config.max_len, config.cache_bytes)
+
+    def attempt(provider: Provider) -> tuple[Forward, KvSlab, Sizes]:
+        sizes = sizes_of(export, Memory(host.free_bytes(), free_bytes(provider)), wanted)
+        session = open_session(export, provider, threads, is_spinning=config.is_spinning)
+        adapters = Adapters(
+            lambda: open_session(export, provider, threads, is_spinning=config.is_spinning, with_lora=True),
+            provider.device,
+        )
+        slab = KvSlab(export, sizes.slots + SPARE_ROWS, sizes.max_len, provider)
+        forward = Forward(session, export, slab, sizes.slots, sizes.max_len, adapters)
+        forward.prefill(0, (0, 0), 0)
+        forward.decode(0, (0,), (2,))
+        return forward, slab, sizes
+
+    working = first_working(candidates(config.provider, available()), attempt)
+    forward, slab, sizes = working.made
+    return Opened(forward, slab, sizes, threads, working.provider, working.fallbacks)

@@ -1,0 +1,73 @@
+"""What the stages of a step share, and the one place where a chosen token is taken."""
+
+import math
+from dataclasses import dataclass
+
+from replicas.engine import Finish
+from replicas.errors import EngineFailed, ShoalError
+from replicas.slot.choice import Choice
+from replicas.slot.memory import Prefixes, RowMemory
+from replicas.slot.pace import Pace
+from replicas.slot.requests import LoopLimits, Requests
+from replicas.slot.rows import Rows
+from replicas.slot.sequence import Sequence
+from replicas.slot.tally import Tally
+
+
+@dataclass(slots=True)
+class Work:
+    """One loop's state. Only its thread changes it."""
+
+    limits: LoopLimits
+    requests: Requests
+    rows: Rows
+    memory: RowMemory
+    prefixes: Prefixes
+    tally: Tally
+    pace: Pace
+    failures_in_a_row: int = 0  # of runs of the model
+
+    def take(self, row: int, sequence: Sequence, choice: Choice) -> None:
+        """`sequence`, in `row`, goes on with `choice`; it ends if that was the last or is broken."""
+        if self.note(row, sequence, choice):
+            try:
+                sequence.plan()
+            except ShoalError as error:
+                self.requests.fail(sequence, error)
+
+    def note(self, row: int, sequence: Sequence, choice: Choice) -> bool:
+        """Add one token; False if the sequence is done."""
+        if math.isnan(choice.logprob):
+            self.prefixes.forget(sequence)
+            self.requests.fail(sequence, EngineFailed("the model's output is not a number"))
+            return False
+        try:
+            text, finish = sequence.take(choice, self.requests.clock())
+        except ShoalError as error:
+            self.requests.fail(sequence, error)
+            return False
+        self.tally.generated_tokens += 1
+        if finish is None:
+            self.requests.tell(sequence, text)
+            return True
+        self.prefixes.keep(row, sequence)
+        self.requests.end(sequence, finish, text)
+        return False
+
+    def give_up(self, sequence: Sequence) -> None:
+        """`sequence` leaves its row for another one and goes on later."""
+        sequence.unseat()
+        self.rows.compact()
+        self.requests.put_back(sequence)
+
+    def broke(self, sequences: list[Sequence], error: Exception) -> None:
+        """A run of the model failed for good: these get the error."""
+        self.failures_in_a_row += 1
+        for sequence in sequences:
+            self.prefixes.forget(sequence)
+            self.requests.fail(sequence, EngineFailed(str(error)))
+
+    def ended(self, row: int, sequence: Sequence) -> None:
+        """An answer without tokens is complete."""
+        self.prefixes.keep(row, sequence)
+        self.requests.end(sequence, Finish.END, "")
