@@ -1,0 +1,113 @@
+"""The state of one answer in its grammar.
+
+The engine's thread asks for the mask of the next token, chooses, and accepts what it chose; between `begin` and `mask`
+a worker thread computes the mask, without the GIL, while the model runs. What has only one continuation needs neither
+model nor mask: `forced` names its tokens. Everything is a function of the accepted tokens alone, so an answer that is
+replayed goes on as it did. Copies of one compiled grammar share its lexer, which only ever learns: later answers are
+faster.
+"""
+
+from collections.abc import Collection
+from concurrent.futures import Executor, Future
+
+import numpy as np
+from llguidance import LLMatcher
+
+from replicas.errors import EngineFailed, InvalidRequest
+from replicas.grammar.mask import Mask
+
+
+class Compiled:
+    """A grammar at its beginning. `is_spoilt`: its shared lexer hit a limit, so it must not serve others."""
+
+    def __init__(self, matcher: LLMatcher, param: str) -> None:
+        self.matcher = matcher
+        self.param = param
+        self.is_spoilt = False
+
+
+class Constraint:
+    """What may come next in one answer. One thread at a time; `words` is the mask's length, `worker` runs `begin`."""
+
+    def __init__(self, compiled: Compiled, words: int, end_ids: Collection[int], worker: Executor) -> None:
+        self._compiled = compiled
+        self._end_ids = end_ids
+        self._worker = worker
+        self._matcher = compiled.matcher.deep_copy()
+        self._mask = np.zeros(words, np.int32)
+        self._is_masked = False
+        self._pending: Future[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more may follow but the end of the turn."""
+        self._settle()
+        return self._matcher.is_stopped()
+
+    def begin(self) -> None:
+        """Start computing the next mask in the background. Does nothing if that was done already."""
+        if self._pending is None and not self._is_masked:
+            self._pending = self._worker.submit(self._compute)
+
+    def mask(self) -> Mask:
+        """The tokens that may come next, end tokens where the answer may end; valid until the next `accept`.
+
+        Raises InvalidRequest if the grammar has become too complex here, or if nothing can follow.
+        """
+        self._settle()
+        if not self._is_masked:
+            self._compute()
+        self._check()
+        return self._mask
+
+    def accept(self, token: int) -> None:
+        """Go on by `token`. Raises EngineFailed if it was not allowed, InvalidRequest as `mask` does."""
+        self._settle()
+        if not self._is_allowed(token):
+            raise EngineFailed(f"token {token} is not one that the grammar allows here")
+        self._is_masked = False
+        self._matcher.consume_token(token)
+        self._check()
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, to be accepted in this order; none if there is a choice or an end."""
+        self._settle()
+        if self._matcher.is_stopped():
+            return []
+        tokens = self._matcher.compute_ff_tokens()
+        self._check()
+        ends = [place for place, token in enumerate(tokens) if token in self._end_ids]
+        return tokens[: ends[0]] if ends else tokens
+
+    def restart(self) -> None:
+        """Back to the beginning."""
+        self._settle()
+        self._matcher = self._compiled.matcher.deep_copy()
+        self._is_masked = False
+
+    def _is_allowed(self, token: int) -> bool:
+        if token in self._end_ids:
+            return self._matcher.is_stopped() or self._matcher.is_accepting()
+        return self._matcher.validate_tokens([token]) == 1
+
+    def _compute(self) -> None:
+        self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        self._is_masked = True
+
+    def _settle(self) -> None:
+        """Wait for the worker: a matcher is not to be used by two threads."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            self._compiled.is_spoilt = True
+            raise InvalidRequest(refusal(self._matcher.get_error()), self._compiled.param)
+
+
+def refusal(error: str) -> str:
+    """Words for what llguidance said while following a grammar."""
+    if error.startswith("NoExtension"):
+        return "the grammar allows nothing to follow here: no text matches it"
+    return f"the grammar is too complex to follow: {error.splitlines()[0][:200]}"

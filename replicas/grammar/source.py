@@ -1,0 +1,50 @@
+"""A request's grammar in llguidance's own form, checked for what llguidance would not survive."""
+
+import json
+import re
+
+from llguidance import regex_to_lark
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+
+from replicas.engine import Grammar
+from replicas.errors import InvalidRequest
+from replicas.grammar.limits import RULES, TEXT_CHARS
+from replicas.grammar.schema import followable, parsed
+
+_ASCII = "dw"
+r"""In an expression \d and \w are ASCII, as in a JSON schema: what they match, Python's and ECMA's match too."""
+
+_DEFINITION = re.compile(r"^[ \t]*[?!]?\w[\w-]*(\[[^\]\n]*\])?(\.-?\d+)?[ \t]*:", re.MULTILINE)
+
+
+def source(grammar: Grammar) -> str:
+    """What llguidance compiles for `grammar`. Raises InvalidRequest."""
+    if len(grammar.text) > TEXT_CHARS:
+        raise InvalidRequest(f"the grammar is {len(grammar.text)} characters long; at most {TEXT_CHARS}", grammar.kind)
+    match grammar.kind:
+        case "json_schema":
+            return json.dumps({"grammars": [{"json_schema": followable(parsed(grammar.text))}]})
+        case "regex":
+            return _regex(grammar.text)
+        case "lark":
+            return json.dumps({"grammars": [{"lark_grammar": _lark(grammar.text)}]})
+
+
+def _regex(text: str) -> str:
+    try:
+        return json.dumps({"grammars": [{"lark_grammar": f"start: /{regex_to_lark(text, _ASCII)}/"}]})
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("the expression holds half a surrogate pair, which is no character", "regex") from error
+
+
+def _lark(text: str) -> str:
+    """Lark as it is; GBNF (`root ::= ...`) as Lark."""
+    if "::=" in text:
+        try:
+            text = any_to_lark(text)
+        except (GbnfToLarkError, RecursionError) as error:
+            raise InvalidRequest(f"the grammar is not GBNF: {str(error)[:200]}", "lark") from error
+    rules = sum(1 for _ in _DEFINITION.finditer(text))
+    if rules > RULES:
+        raise InvalidRequest(f"the grammar has {rules} rules; at most {RULES}", "lark")
+    return text
