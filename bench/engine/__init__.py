@@ -1,0 +1,1 @@
+"""The engine against what else runs the same weights here: `python -m bench.engine`."""

@@ -1,0 +1,123 @@
+"""The results as a table for people and as a tree for JSON, each with what was aimed at."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from bench.engine.conversation import CACHE_AIM, Talk
+from bench.engine.race import Row
+from bench.engine.stalls import AIM as STALL_AIM
+from bench.engine.stalls import Stall
+
+RAW_AIM, GENAI_AIM, GENAI_STREAMS = 0.95, 2.0, 8
+LLAMA_AIMS = {1: 1.05, 8: 1.5, 16: 1.8}
+COLUMNS = ("decode/s", "total/s", "TTFT p50", "p99 ms", "ITL p50", "p99 ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What was to be reached. `is_ceiling`: less is better."""
+
+    what: str
+    figure: float
+    aim: float
+    is_ceiling: bool = False
+
+    @property
+    def is_reached(self) -> bool:
+        return self.figure <= self.aim if self.is_ceiling else self.figure >= self.aim
+
+    def __str__(self) -> str:
+        bound = "at most" if self.is_ceiling else "at least"
+        return (
+            f"{self.what}: {self.figure:.2f}, aim {bound} {self.aim:.2f}: {'reached' if self.is_reached else 'MISSED'}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything measured on one model."""
+
+    model: str
+    rows: Sequence[Row]
+    missing: dict[str, str]
+    talks: Sequence[Talk]
+    stall: Stall | None
+    is_comparable: bool  # whether the aims against llama.cpp are for this model
+
+    def aims(self) -> list[Aim]:
+        """Those whose figures were measured."""
+        return [*self._against_raw(), *self._against_genai(), *self._against_llama(), *self._alone()]
+
+    def _figure(self, arrival: str, streams: int, side: str) -> Row | None:
+        wanted = (arrival, streams, side)
+        return next((row for row in self.rows if (row.arrival, row.streams, row.side) == wanted), None)
+
+    def _against_raw(self) -> list[Aim]:
+        return self._decode_aims("raw loop", dict.fromkeys(sorted({row.streams for row in self.rows}), RAW_AIM))
+
+    def _against_llama(self) -> list[Aim]:
+        return self._decode_aims("llama.cpp", LLAMA_AIMS) if self.is_comparable else []
+
+    def _decode_aims(self, side: str, wanted: dict[int, float]) -> list[Aim]:
+        aims = []
+        for streams, aim in wanted.items():
+            ours, other = self._figure("at once", streams, "engine"), self._figure("at once", streams, side)
+            if ours is not None and other is not None:
+                kept = ours.figures.decode_tokens_s / other.figures.decode_tokens_s
+                aims.append(Aim(f"decode, engine / {side}, {streams} streams", kept, aim))
+        return aims
+
+    def _against_genai(self) -> list[Aim]:
+        ours = self._figure("Poisson", GENAI_STREAMS, "engine")
+        other = self._figure("Poisson", GENAI_STREAMS, "og.Engine")
+        if ours is None or other is None:
+            return []
+        gain = ours.figures.total_tokens_s / other.figures.total_tokens_s
+        return [Aim(f"tokens/s, engine / og.Engine, {GENAI_STREAMS} staggered streams", gain, GENAI_AIM)]
+
+    def _alone(self) -> list[Aim]:
+        aims = []
+        ttft = {talk.kind: talk.ttft_ms for talk in self.talks}
+        if ttft:
+            aims.append(Aim("TTFT at turn 10, no cache / cache", ttft["no cache"] / ttft["strict"], CACHE_AIM))
+        if self.stall is not None:
+            what = "ITL p99 while a long prompt is read / before"
+            aims.append(Aim(what, self.stall.ratio, STALL_AIM, is_ceiling=True))
+        return aims
+
+
+def table(found: Found) -> str:
+    """One model's figures, for people."""
+    lines = [f"\n{found.model}", f"{'arrival':8} {'streams':>7} {'':13}" + "".join(f"{name:>10}" for name in COLUMNS)]
+    for row in found.rows:
+        figures = "".join(f"{value:>10.1f}" for value in asdict(row.figures).values())
+        lines.append(f"{row.arrival:8} {row.streams:>7} {row.side:13}{figures}")
+    lines += [f"{side} is missing: {why}" for side, why in found.missing.items()]
+    lines += [
+        f"turn 10, {talk.prompt_tokens} tokens, {talk.kind}: TTFT {talk.ttft_ms:.0f} ms, in the whole conversation "
+        f"{talk.cached_tokens} tokens from the cache and {talk.recomputed_tokens} recomputed"
+        for talk in found.talks
+    ]
+    if found.stall is not None:
+        stall = found.stall
+        lines.append(
+            f"a prompt of {stall.prompt_tokens} tokens beside 4 streams: ITL p99 {stall.calm_ms:.1f} ms before, "
+            f"{stall.busy_ms:.1f} ms meanwhile, its own TTFT {stall.ttft_s:.1f} s"
+        )
+    return "\n".join([*lines, *map(str, found.aims())])
+
+
+def tree(found: Found) -> dict[str, object]:
+    """One model's figures, for JSON."""
+    stall = found.stall
+    return {
+        "model": found.model,
+        "rows": [
+            {"arrival": row.arrival, "streams": row.streams, "side": row.side, **asdict(row.figures)}
+            for row in found.rows
+        ],
+        "missing": found.missing,
+        "turn_10": [asdict(talk) for talk in found.talks],
+        "long_prompt": None if stall is None else {**asdict(stall), "ratio": stall.ratio},
+        "aims": [{**asdict(aim), "is_reached": aim.is_reached} for aim in found.aims()],
+    }

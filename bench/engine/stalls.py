@@ -1,0 +1,76 @@
+"""What a long prompt does to those who are reading their answers: ITL p99 while it is prefilled, against before.
+
+Four streams decode; after a while one more request comes with the longest prompt that the model takes, at most 4096
+tokens. Gaps between tokens are sorted by whether they end before it comes, or between that and its first token.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from bench.engine.asking import DEADLINE_S, Heard
+from bench.engine.measures import percentile
+from replicas.engine import Generation, Sampling
+from replicas.export import Export
+from replicas.slot import SlotConfig, SlotEngine
+
+STREAMS = 4
+LONGEST_PROMPT = 4096
+AIM = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """ITL p99 of the running streams, in milliseconds, and how long the prompt took to its first token."""
+
+    prompt_tokens: int
+    calm_ms: float
+    busy_ms: float
+    ttft_s: float
+
+    @property
+    def ratio(self) -> float:
+        return self.busy_ms / self.calm_ms
+
+
+def stall(model: Path, threads: int, calm_s: float, longest: int = LONGEST_PROMPT) -> Stall:
+    """Measure it. Raises RuntimeError if the long prompt is not answered."""
+    export = Export.load(model)
+    limit = min(export.context_tokens, export.rope_switch_tokens or export.context_tokens)
+    prompt_tokens = min(longest, limit - 8)
+    config = SlotConfig(slots=STREAMS + 1, max_len=limit, threads=threads, provider="cpu", cache_bytes=0)
+    engine = SlotEngine(export, config)
+    try:
+        return _measure(engine, _ids(0, prompt_tokens), limit, calm_s)
+    finally:
+        engine.close()
+
+
+def _measure(engine: SlotEngine, prompt: tuple[int, ...], limit: int, calm_s: float) -> Stall:
+    running = [Heard() for _ in range(STREAMS)]
+    endless = Sampling(max_tokens=limit - 64, ignore_eos=True)
+    streams = [
+        engine.submit(Generation(f"running-{place}", _ids(1000 + place, 16), endless), heard)
+        for place, heard in enumerate(running)
+    ]
+    for heard in running:
+        heard.has_begun.wait(DEADLINE_S)
+    calm_from_s = time.perf_counter()
+    time.sleep(calm_s)
+    long = Heard()
+    engine.submit(Generation("long", prompt, Sampling(max_tokens=1, ignore_eos=True)), long)
+    if not long.done.wait(DEADLINE_S) or not long.times_s:
+        raise RuntimeError(f"the long prompt was not answered: {long.final}")
+    for stream in streams:
+        stream.cancel()
+    gaps = [gap for heard in running for gap in pairwise(list(heard.times_s))]
+    calm = [later - earlier for earlier, later in gaps if earlier > calm_from_s and later < long.asked_s]
+    busy = [later - earlier for earlier, later in gaps if later > long.asked_s and earlier < long.times_s[0]]
+    return Stall(len(prompt), 1e3 * percentile(calm, 0.99), 1e3 * percentile(busy, 0.99), long.ttft_s)
+
+
+def _ids(seed: int, count: int) -> tuple[int, ...]:
+    draw = random.Random(seed)
+    return tuple(draw.randrange(100, 10000) for _ in range(count))
