@@ -4,7 +4,7 @@ import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from replicas.engine import Chunk, Engine, Final, Generation
+from replicas.engine import Chunk, Engine, Final, Generation, TokenScore
 from replicas.errors import EngineFailed
 
 # The engine ends a request at its deadline; this much later it is broken.
@@ -17,6 +17,7 @@ class Completed:
 
     text: str
     final: Final
+    scores: tuple[TokenScore, ...] = ()
 
 
 def iterate(engine: Engine, request: Generation) -> Iterator[Chunk]:
@@ -43,4 +44,5 @@ def collect(engine: Engine, request: Generation) -> Completed:
     chunks = list(iterate(engine, request))
     final = chunks[-1].final
     assert final is not None
-    return Completed("".join(chunk.text for chunk in chunks), final)
+    scores = tuple(score for chunk in chunks for score in chunk.scores)
+    return Completed("".join(chunk.text for chunk in chunks), final, scores)

@@ -8,8 +8,8 @@ class Lane:
     """A LoRA adapter, None for the bare model, and a regime of LongRoPE.
 
     A graph with LongRoPE takes the long rotary factors for a whole call or the short ones for a whole call, by the
-    width of its mask. `is_long` rows are those whose request may grow beyond the switch (`Export.rope_switch_tokens`);
-    they get the long factors from their first token on.
+    width of its mask. All that a row holds must be of one regime: a row that grows beyond the switch
+    (`Export.rope_switch_tokens`) is prefilled again as one that `is_long`.
     """
 
     adapter: str | None = None

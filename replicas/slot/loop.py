@@ -107,7 +107,7 @@ class Loop:
             except Exception as error:
                 # A bug of ours or a move that failed: the rows cannot be trusted, the queue can.
                 _logger.exception("engine step failed", extra={"model": self._limits.model})
-                self._restart(self.rows.clear(), error)
+                self._restart(self.rows.clear() or self._first_waiting(), error)
             self._requests.deliver()
             self._step_began_s = None
         self._requests.end_all()
@@ -138,10 +138,17 @@ class Loop:
         is_reading = rows.filling is not None and not rows.filling.is_batch
         return self._work.pace.budget(streaming=streaming, prompts=requests.interactive_waiting + is_reading)
 
+    def _first_waiting(self) -> list[Sequence]:
+        """Steps must not fail for ever: where nobody has a row, the next to get one pays."""
+        sequence = self._requests.pop()
+        return [] if sequence is None else [sequence]
+
     def _restart(self, sequences: list[Sequence], error: Exception) -> None:
         """What was in the rows begins again, once; who fails twice is to blame or has bad luck: it gets the error."""
         self._work.failures_in_a_row += 1
         for sequence in sequences:
+            if sequence.is_done:
+                continue
             sequence.restarts += 1
             sequence.saved = None
             sequence.unseat()

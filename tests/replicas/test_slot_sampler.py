@@ -80,7 +80,7 @@ def test_a_number_depends_on_seed_and_position_alone(seed: int, position: int) -
 
 
 def test_draws_follow_the_distribution() -> None:
-    sampler, counts = Sampler(4, []), np.zeros(4)
+    sampler, counts = Sampler(4, [], _spelled), np.zeros(4)
     logits = np.log(np.array([[0.1, 0.2, 0.3, 0.4]], np.float32))
     for seed in range(2000):
         sequence = _sequence(sampled(temperature=1.0, seed=seed))

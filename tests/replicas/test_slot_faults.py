@@ -1,0 +1,151 @@
+"""What breaks stays where it is: the requests concerned get a typed error, the others lose nothing but time."""
+
+import threading
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from replicas.collect import collect
+from replicas.engine import Finish, Generation, Sampling
+from replicas.errors import EngineFailed
+from replicas.slot.forward import Forward
+from replicas.slot.slab import KvSlab
+from tests.replicas.engines import Inbox, sampled, slot_engine
+
+GREEDY = sampled(max_tokens=12, ignore_eos=True)
+Lengths = list[int]
+
+
+def _prompt(length: int) -> tuple[int, ...]:
+    return tuple(3 + (11 * place + 5 * length) % 270 for place in range(length))
+
+
+def _request(id_: str, length: int, sampling: Sampling = GREEDY) -> Generation:
+    return Generation(id_, _prompt(length), sampling)
+
+
+def _alone(length: int, sampling: Sampling = GREEDY) -> str:
+    engine = slot_engine(1)
+    text = collect(engine, _request("alone", length, sampling)).text
+    engine.close()
+    return text
+
+
+def test_a_run_that_throws_once_costs_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, calls = Forward.decode, iter(range(10**6))
+
+    def broken(*args: object) -> object:
+        if next(calls) == 3:
+            raise RuntimeError("the run broke")
+        return decode(*args)  # type: ignore[arg-type]
+
+    engine = slot_engine(2)
+    monkeypatch.setattr(Forward, "decode", broken)
+    inboxes = {20: Inbox(), 33: Inbox()}
+    for length, inbox in inboxes.items():
+        engine.submit(_request(str(length), length), inbox)
+    for length, inbox in inboxes.items():
+        assert inbox.final().error is None
+        assert inbox.text == _alone(length)
+    engine.close()
+
+
+def test_a_row_that_makes_runs_throw_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = Forward.decode
+
+    def broken(self: Forward, row: int, tokens: list[int], lengths: Lengths, *lane: object) -> NDArray[np.float32]:
+        if max(lengths) >= 60:
+            raise RuntimeError("too long for this kernel")
+        return decode(self, row, tokens, lengths, *lane)  # type: ignore[arg-type]
+
+    expected = _alone(20)
+    monkeypatch.setattr(Forward, "decode", broken)
+    engine, bad, good = slot_engine(), Inbox(), Inbox()
+    engine.submit(_request("bad", 58), bad)
+    engine.submit(_request("good", 20), good)
+    assert isinstance(bad.final().error, EngineFailed)
+    assert "too long for this kernel" in str(bad.final().error)
+    assert good.final().error is None
+    assert good.text == expected
+    assert engine.is_healthy
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", ["prefill", "decode"])
+def test_runs_that_keep_throwing_make_the_engine_unhealthy(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    engine = slot_engine()
+    with monkeypatch.context() as patched:
+
+        def broken(*args: object) -> object:
+            raise RuntimeError("no memory")
+
+        patched.setattr(Forward, "prefill", broken)
+        patched.setattr(Forward, kind, broken)
+        for number in range(2):
+            assert engine.is_healthy
+            assert collect(engine, _request(str(number), 20)).final.finish is Finish.ERROR
+        assert not engine.is_healthy
+    assert collect(engine, _request("after", 20)).final.error is None
+    assert engine.is_healthy
+    assert engine.stats().slots_used == 0
+    engine.close()
+
+
+def test_a_row_that_is_not_a_number_fails_alone_and_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = Forward.decode
+
+    def poisoned(self: Forward, row: int, tokens: list[int], lengths: Lengths, *lane: object) -> NDArray[np.float32]:
+        logits = decode(self, row, tokens, lengths, *lane)  # type: ignore[arg-type]
+        logits[[length >= 60 for length in lengths], 5] = np.nan
+        return logits
+
+    expected = _alone(20)
+    engine, bad, good = slot_engine(), Inbox(), Inbox()
+    with monkeypatch.context() as patched:
+        patched.setattr(Forward, "decode", poisoned)
+        engine.submit(_request("bad", 58), bad)
+        engine.submit(_request("good", 20), good)
+        final = bad.final()
+        assert isinstance(final.error, EngineFailed)
+        assert final.usage.generated == 3
+        assert good.final().error is None
+        assert good.text == expected
+    assert collect(engine, _request("again", 58)).final.usage.cached == 0
+    engine.close()
+
+
+def test_rows_that_cannot_be_trusted_begin_again_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    move, calls = KvSlab.move, iter(range(10**6))
+    long_sampling = sampled(max_tokens=99, ignore_eos=True, temperature=1.0, seed=3)
+
+    def broken(self: KvSlab, source: int, target: int, tokens: int) -> None:
+        if next(calls) == 0:
+            raise RuntimeError("copy failed")
+        move(self, source, target, tokens)
+
+    engine, gate = slot_engine(2), threading.Event()
+    short, long = Inbox(gate), Inbox()
+    monkeypatch.setattr(KvSlab, "move", broken)
+    engine.submit(_request("short", 20, sampled(max_tokens=9, ignore_eos=True)), short)
+    short.begun()
+    engine.submit(_request("long", 41, long_sampling), long)
+    gate.set()
+    assert short.final().error is None
+    assert long.final().error is None
+    assert (engine.stats().restarts_total, engine.stats().replayed_tokens_total > 0) == (1, True)
+    assert long.text == _alone(41, long_sampling)
+    engine.close()
+
+
+def test_a_request_that_breaks_the_rows_twice_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise RuntimeError("no room for logits")
+
+    engine = slot_engine(2)
+    with monkeypatch.context() as patched:
+        patched.setattr("replicas.slot.rows.Rows.sort", broken)
+        final = collect(engine, _request("one", 20)).final
+    assert isinstance(final.error, EngineFailed)
+    assert collect(engine, _request("after", 20)).text == _alone(20)
+    engine.close()
