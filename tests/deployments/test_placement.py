@@ -3,17 +3,20 @@
 import asyncio
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
+from ray.serve._private.request_router.common import ReplicaQueueLengthCache
 from ray.serve.request_router import PendingRequest, RunningReplica
 
+from deployments.affinity import HEAD_TOKENS, LOAD_FACTOR, SLACK
 from deployments.onnx_pool import actor_options, autoscaling
 from deployments.plan import ASSUMED_SLOTS, AppPlan, EnginePlan, PoolPlan
 from deployments.replica_router import TargetedRouter
 from deployments.replica_watch import ReplicaWatch, Target
+from replicas.engine import Generation, Sampling
 
 POOL = PoolPlan("smol", Path(), EnginePlan(slots=8, queue_limit=16), min_replicas=2, max_replicas=5)
 
@@ -73,18 +76,27 @@ class Request:
 
 
 @dataclass
-class Router:
-    """The part of Serve's router that `choose_replicas` reads."""
+class Busy:
+    """What Serve knows of the calls under way at each replica."""
 
-    busy: dict[str, int]
-    replica_queue_len_cache: "Router" = field(init=False)
-    _turn: int = 0
-
-    def __post_init__(self) -> None:
-        self.replica_queue_len_cache = self
+    calls: dict[str, int]
 
     def get(self, replica_id: ReplicaName) -> int | None:
-        return self.busy.get(replica_id.unique_id)
+        return self.calls.get(replica_id.unique_id)
+
+
+class Router(TargetedRouter):
+    """The router with as much of Serve's as it reads; its clock stands still."""
+
+    clock = staticmethod(lambda: 0.0)
+
+    def __init__(self, busy: dict[str, int]) -> None:
+        self._busy = Busy(busy)
+        self.initialize_state()
+
+    @property
+    def replica_queue_len_cache(self) -> ReplicaQueueLengthCache:
+        return cast("ReplicaQueueLengthCache", self._busy)
 
 
 def choice(busy: dict[str, int], *args: object) -> list[list[str]]:
@@ -94,8 +106,7 @@ def choice(busy: dict[str, int], *args: object) -> list[list[str]]:
 
 def ranks(router: Router, request: Request) -> list[list[str]]:
     replicas = cast("list[RunningReplica]", [Replica(ReplicaName(name)) for name in "abc"])
-    choosing = TargetedRouter.choose_replicas(cast(TargetedRouter, router), replicas, cast("PendingRequest", request))
-    chosen = asyncio.run(choosing)
+    chosen = asyncio.run(router.choose_replicas(replicas, cast("PendingRequest", request)))
     return [[replica.replica_id.unique_id for replica in rank] for rank in chosen]
 
 
@@ -120,6 +131,40 @@ def test_equally_busy_replicas_take_turns() -> None:
 
 def test_a_replica_of_which_nothing_is_known_counts_as_idle() -> None:
     assert choice({"a": 1, "b": 1}, "client")[0] == ["c"]
+
+
+def in_session(session_id: str) -> Generation:
+    return Generation("id", (1, 2, 3), Sampling(max_tokens=1), session_id=session_id)
+
+
+def first(busy: dict[str, int], generation: Generation) -> str:
+    return choice(busy, "client", generation)[0][0]
+
+
+def test_the_turns_of_a_session_go_to_one_replica_from_every_caller() -> None:
+    for session in ("one", "two", "three"):
+        assert len({first({}, in_session(session)) for _ in range(9)}) == 1
+    assert {first({}, in_session(str(n))) for n in range(50)} == set("abc")
+
+
+def test_prompts_that_begin_alike_go_to_one_replica_and_short_ones_take_turns() -> None:
+    alike = [Generation("id", (*range(HEAD_TOKENS), n), Sampling(max_tokens=1)) for n in range(9)]
+    assert len({first({}, generation) for generation in alike}) == 1
+    router = Router({})
+    short = Generation("id", tuple(range(HEAD_TOKENS - 1)), Sampling(max_tokens=1))
+    assert {ranks(router, Request(["client", short]))[0][0] for _ in range(3)} == set("abc")
+
+
+def test_a_session_leaves_a_replica_that_is_clearly_busier_for_the_next_in_its_rank() -> None:
+    rank = [replica for [replica] in choice({}, "client", in_session("s"))]
+    assert first({rank[0]: 3}, in_session("s")) == rank[0]
+    assert first({rank[0]: 40, rank[1]: 20, rank[2]: 10}, in_session("s")) == rank[1]
+
+
+def test_a_burst_of_one_beginning_is_spread_before_any_of_it_is_counted() -> None:
+    router = Router({})
+    placed = [ranks(router, Request(["client", in_session("s")]))[0][0] for _ in range(60)]
+    assert max(placed.count(name) for name in "abc") <= LOAD_FACTOR * 20 + SLACK + 1
 
 
 @pytest.mark.anyio
