@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from cluster import cli_demo, cli_status, cli_talk, instance, up
+from cluster import cli_demo, cli_doctor, cli_status, cli_talk, instance, up
 from cluster.cli_models import models_app
 from cluster.cli_swarm import swarm_app
 from cluster.console import err, out, print_json
@@ -29,6 +29,7 @@ config_app = typer.Typer(no_args_is_help=True, help="The settings.")
 app.command()(cli_talk.run)
 app.command()(cli_talk.chat)
 app.command()(cli_status.status)
+app.command()(cli_doctor.doctor)
 app.command()(cli_demo.demo)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")

@@ -20,6 +20,11 @@ def models_root(home: Path) -> Path:
     return home / "models"
 
 
+def calibrations_root(home: Path) -> Path:
+    """Where the engines of `home` keep what they measured of their machines."""
+    return home / "calibrations"
+
+
 def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
     """The plan. Raises SettingsError naming the model that is missing and the command that brings it."""
     store = ModelStore(models_root(home))
