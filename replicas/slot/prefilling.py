@@ -62,8 +62,8 @@ class Prefilling:
         sequence = work.requests.pop()
         if sequence is None:
             return
-        is_first = not sequence.was_begun
-        sequence.begin_prefill(work.requests.clock())
+        is_first = not sequence.record.was_begun
+        sequence.record.begun(work.requests.clock())
         row = rows.begin(sequence)
         if sequence.saved is not None:
             work.memory.restore(row, sequence.saved)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from replicas.engine import Chunk, Final, Finish, Generation, Priority, Sink, Timings, TokenScore, Usage
+from replicas.engine import Chunk, Final, Finish, Generation, Priority, Sink, Usage
 from replicas.errors import ShoalError
 from replicas.grammar import Constraint
 from replicas.slot.answer import Answer
@@ -21,6 +21,7 @@ from replicas.slot.choice import Choice
 from replicas.slot.lane import Lane
 from replicas.slot.lookup import Lookup
 from replicas.slot.memory import Saved
+from replicas.slot.record import Record
 
 # A dictated run shorter than this is decoded with everyone else's tokens, which is cheaper (measured on the bundled
 # model, two cores: four tokens of one row take 18 ms, one token of eight rows 28 ms). Longer ones are cut.
@@ -88,12 +89,7 @@ class Sequence:
         self.is_done = False
         self.submitted_s = 0.0
         self.expires_s = math.inf
-        self._prefill_s: float | None = None
-        self._first_token_s: float | None = None
-        self._logprob_sum = 0.0
-        self._logprob_min = math.inf
-        self._unreported = 0
-        self._scores: list[TokenScore] = []
+        self.record = Record()
 
     @property
     def generated(self) -> int:
@@ -118,18 +114,10 @@ class Sequence:
         """Decoding its next token ends in a new one: it is neither written again nor part of a run."""
         return self.length + 1 == len(self.tokens) and not self.planned
 
-    @property
-    def was_begun(self) -> bool:
-        """It had a row before."""
-        return self._prefill_s is not None
-
     def submit(self, now_s: float) -> None:
         self.submitted_s = now_s
+        self.record.submitted(now_s)
         self.expires_s = now_s + self.request.deadline_s
-
-    def begin_prefill(self, now_s: float) -> None:
-        if self._prefill_s is None:
-            self._prefill_s = now_s
 
     def unseat(self) -> None:
         """Its row is someone else's from now on; what is not saved is written again."""
@@ -148,17 +136,11 @@ class Sequence:
 
     def take(self, choice: Choice, now_s: float) -> tuple[str, Finish | None]:
         """Note a chosen token; the text it made certain, and the verdict if it was the last."""
-        if self._first_token_s is None:
-            self._first_token_s = now_s
         token = choice.token
         self.tokens.append(token)
+        self.record.chosen(choice, now_s)
         if self.seen is not None:
             self.seen.add(token)
-        self._logprob_sum += choice.logprob
-        self._logprob_min = min(self._logprob_min, choice.logprob)
-        self._unreported += 1
-        if choice.score is not None:
-            self._scores.append(choice.score)
         text, finish = self.answer.take(token)
         if self.constraint is not None and finish is None:
             self.constraint.accept(token)
@@ -177,21 +159,17 @@ class Sequence:
 
     def chunk(self, text: str, final: Final | None = None) -> Chunk:
         """A chunk that reports every token taken since the one before."""
-        tokens, self._unreported = self._unreported, 0
-        scores, self._scores = tuple(self._scores), []
+        tokens, scores = self.record.unreported()
         return Chunk(self.request.id, text, tokens, final, scores)
 
     def final(self, finish: Finish, now_s: float, error: ShoalError | None = None) -> Final:
-        generated = self.answer.generated
-        prefill_s = now_s if self._prefill_s is None else self._prefill_s
-        first_token_s = now_s if self._first_token_s is None else self._first_token_s
         return Final(
             finish=finish,
-            usage=Usage(prompt=len(self.prompt), generated=generated, cached=self.cached),
-            timings=Timings(prefill_s - self.submitted_s, first_token_s - prefill_s, now_s - first_token_s),
+            usage=Usage(prompt=len(self.prompt), generated=self.answer.generated, cached=self.cached),
+            timings=self.record.timings(now_s),
             stop_sequence=self.answer.stop_sequence if finish is Finish.STOP else None,
-            mean_logprob=self._logprob_sum / generated if generated else None,
-            min_logprob=self._logprob_min if generated else None,
+            mean_logprob=self.record.mean_logprob,
+            min_logprob=self.record.min_logprob,
             error=error,
             embedding=self._embedding() if finish is Finish.END else None,
         )
