@@ -96,12 +96,12 @@ class Desk:
 
     async def _whole(self, prepared: Prepared) -> Answer:
         with self.inside(prepared.pool):
-            texts: list[str] = []
+            told: list[Chunk] = []
             async with aclosing(self.answerer.run(prepared)) as stream:
                 async for chunks in stream:
-                    texts.extend(chunk.text for chunk in chunks)
+                    told += chunks
                     if chunks and chunks[-1].final is not None:
-                        return Answer("".join(texts), settled(chunks[-1].final))
+                        return Answer.of(told, settled(chunks[-1].final))
         raise EngineFailed("the answer ended without its last chunk")
 
 

@@ -78,6 +78,24 @@ class SamplingFields(Wire):
         )
 
 
+class FormFields(Wire):
+    """What says the form of an answer, by the names of both dialects and of vLLM; router/structured.py reads them."""
+
+    response_format: object = None
+    output_config: object = None
+    output_format: object = None
+    guided_json: object = None
+    guided_regex: object = None
+    guided_choice: object = None
+    guided_grammar: object = None
+    structured_outputs: object = None
+
+    @property
+    def form(self) -> Mapping[str, object]:
+        """The fields by name."""
+        return {name: getattr(self, name) for name in FormFields.model_fields}
+
+
 def parsed_json(body: bytes | str) -> object:
     """Strict JSON. Raises ValueError, never RecursionError."""
     value: object = from_json(body, allow_inf_nan=False)

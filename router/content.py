@@ -2,18 +2,15 @@
 
 Content is a string, null, or a list of blocks; each block type has a small function that turns it into text or drops
 it. What a model cannot see (an image, a PDF) becomes a short note in brackets, so that the model can say so; thinking
-is dropped; a block of a type that nobody here knows gives its `text` or `content`, or is dropped: never a 400. Turns of
-the same role in a row are merged, because chat templates expect roles to alternate.
+is dropped; a block of a type that nobody here knows gives its `text` or `content`, or is dropped: never a 400. Calls
+and results of tools keep their structure (router/turns.py); what of them stands deeper, or in the wrong turn, is text.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from replicas.engine import Message, Role
 from replicas.errors import InvalidRequest
+from replicas.tools.tool import written
 
 NESTING = 8
 """Blocks inside blocks (a tool result's document's content ...) are read so deep; real requests reach 3."""
@@ -30,32 +27,13 @@ def text_of(content: object, path: str, depth: int = 0) -> str | None:
         return content
     if not isinstance(content, list):
         raise InvalidRequest(f"{path}: Input should be a string, a list of content blocks or null", path)
-    found = [_block_text(block, f"{path}[{i}]", depth) for i, block in enumerate(content)]
+    found = [block_text(block, f"{path}[{i}]", depth) for i, block in enumerate(content)]
     parts = [part for part in found if part]
     return "\n".join(parts) if parts else None
 
 
-def merged_turns(turns: Iterable[tuple[Role, str | None]]) -> tuple[Message, ...]:
-    """Messages with neighbours of one role joined. Turns with no text, and empty assistant turns, fall away."""
-    said = [(role, text) for role, text in turns if text is not None and (text or role != "assistant")]
-    if not said:
-        raise InvalidRequest("messages: at least one message needs text content", "messages")
-    runs = groupby(said, key=itemgetter(0))
-    return tuple(Message(role, "\n\n".join(text for _, text in run)) for role, run in runs)
-
-
-def tool_call(name: object, arguments: object) -> str:
-    """A call that the model made earlier, as text; `arguments` is an object, or already a JSON string."""
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return f"[tool call {name if isinstance(name, str) else '?'} {written}]"
-
-
-def tool_result(text: str | None, is_error: bool = False) -> str:
-    """What a tool answered, as text."""
-    return f"[tool {'error' if is_error else 'result'}]\n{text or '(empty)'}"
-
-
-def _block_text(block: object, path: str, depth: int) -> str | None:
+def block_text(block: object, path: str, depth: int = 0) -> str | None:
+    """The text of one block; None when there is none to speak of. Raises InvalidRequest if it is no object."""
     if not isinstance(block, dict):
         raise InvalidRequest(f"{path}: Input should be an object with a type, such as a text block", path)
     kind = block.get("type")
@@ -112,12 +90,13 @@ def _search_result(block: Block, path: str, depth: int) -> str | None:
 
 
 def _tool_use(block: Block, _path: str, _depth: int) -> str:
-    return tool_call(block.get("name"), block.get("input", {}))
+    name = block.get("name")
+    return f"[tool call {name if isinstance(name, str) else '?'} {written(block.get('input', {}))}]"
 
 
 def _tool_result(block: Block, path: str, depth: int) -> str:
-    content = block.get("content")
-    return tool_result(text_of(content, f"{path}.content", depth + 1), block.get("is_error") is True)
+    text = text_of(block.get("content"), f"{path}.content", depth + 1)
+    return f"[tool {'error' if block.get('is_error') is True else 'result'}]\n{text or '(empty)'}"
 
 
 def _refusal(block: Block, _path: str, _depth: int) -> str | None:

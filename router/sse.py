@@ -1,15 +1,16 @@
 """Server-sent events as bytes, and the two things that every dialect's stream needs.
 
 JSON strings are escaped to ASCII: some clients split a stream at U+2028 or U+0085 as if it were a line end, and a lone
-surrogate from a model could not be encoded at all. `merged` folds the chunks of one engine step into one text, so that
-a step costs one event however many tokens it made.
+surrogate from a model could not be encoded at all. `runs` folds the chunks of one engine step, so that a step costs one
+event however many tokens it made.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from replicas.engine import Chunk, Final
+from replicas.engine import CallPiece, Chunk, Final, TokenScore
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -29,14 +30,36 @@ def data(value: Json) -> bytes:
     return b"data: " + encoded(value) + b"\n\n"
 
 
-def merged(chunks: Sequence[Chunk]) -> tuple[str, Final | None]:
-    """The text of `chunks` up to and with the first that ends the answer, and its `Final` if there is one.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A part of an answer in one event's worth: text and its tokens' scores, then pieces of calls."""
+
+    text: str
+    scores: tuple[TokenScore, ...]
+    calls: tuple[CallPiece, ...]
+
+
+def runs(chunks: Sequence[Chunk]) -> tuple[list[Run], Final | None]:
+    """`chunks` up to and with the first that ends the answer, folded, and its `Final` if there is one.
 
     What follows a `Final` is dropped: a backend that goes on talking must not break the stream's grammar.
     """
-    parts: list[str] = []
+    found: list[list[Chunk]] = []
     for chunk in chunks:
-        parts.append(chunk.text)
+        if not found or (chunk.text and any(earlier.call for earlier in found[-1])):
+            found.append([])
+        found[-1].append(chunk)
         if chunk.final is not None:
-            return "".join(parts), chunk.final
-    return "".join(parts), None
+            return [_run(part) for part in found], chunk.final
+    return [_run(part) for part in found], None
+
+
+def _run(chunks: Sequence[Chunk]) -> Run:
+    pieces: list[CallPiece] = []
+    for piece in [chunk.call for chunk in chunks if chunk.call is not None]:
+        if pieces and pieces[-1].name is None and piece.name is None and pieces[-1].index == piece.index:
+            pieces[-1] = replace(pieces[-1], arguments=pieces[-1].arguments + piece.arguments)
+        else:
+            pieces.append(piece)
+    scores = tuple(score for chunk in chunks for score in chunk.scores)
+    return Run("".join(chunk.text for chunk in chunks), scores, tuple(pieces))

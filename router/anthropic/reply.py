@@ -1,20 +1,20 @@
 """One answer in the Messages dialect; for a stream, its grammar as a state machine.
 
-    FRESH --begin--> OPEN --first text--> BLOCK --Final--> DONE
-                       \\------- Final, or an error -------/
+    FRESH --begin--> OPEN --Final, or an error--> DONE
 
-`message_start` opens the message, the text goes into one block with index 0, and `content_block_stop`,
-`message_delta`, `message_stop` close in that order. An answer with no text still gets its (empty) block: callers read
-`content[0]`. An `error` event ends the stream at any point; after the end, nothing more is sent whatever is fed.
+`message_start` opens the message; text goes into one block, each call into one of its own, in order and closed before
+the next (router/anthropic/blocks.py); `message_delta`, `message_stop` close. An answer with nothing in it still gets an
+empty text block: callers read `content[0]`. An `error` event ends the stream at any point; after the end, nothing more
+is sent whatever is fed.
 """
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from json import dumps
 
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import EngineFailed
 from router import sse
+from router.anthropic.blocks import Blocks
 from router.anthropic.errors import error_value
 from router.call import Answer
 
@@ -25,21 +25,12 @@ _STOP_REASONS = {
     Finish.CONTEXT: "model_context_window_exceeded",
     Finish.CANCELLED: "max_tokens",  # cut short: the nearest word that the dialect has
 }
-_BLOCK_START = sse.event(
-    "content_block_start", {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-)
-_BLOCK_STOP = sse.event("content_block_stop", {"type": "content_block_stop", "index": 0})
 _MESSAGE_STOP = sse.event("message_stop", {"type": "message_stop"})
-_DELTA = sse.event(
-    "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}
-)
-_DELTA_HEAD, _DELTA_TAIL = _DELTA.split(b'""')
 
 
 class _State(Enum):
     FRESH = auto()
     OPEN = auto()
-    BLOCK = auto()
     DONE = auto()
 
 
@@ -52,6 +43,7 @@ class AnthropicReply:
         self._message_id = message_id
         self._model = model
         self._state = _State.FRESH
+        self._blocks = Blocks(message_id)
 
     def begin(self, prompt_tokens: int) -> bytes:
         """`message_start`. What the cache held is not known yet: the closing usage corrects the counts."""
@@ -61,35 +53,32 @@ class AnthropicReply:
         return sse.event("message_start", {"type": "message_start", "message": message})
 
     def feed(self, chunks: Sequence[Chunk]) -> bytes:
-        """One delta for all the text of `chunks`, and the closing events after a `Final`."""
+        """One delta for all the text of `chunks` between calls, and the closing events after a `Final`."""
         assert self._state is not _State.FRESH, "feed() comes after begin()"
         if self._state is _State.DONE:
             return b""
-        text, final = sse.merged(chunks)
-        sent = b""
-        if text:
-            start = b"" if self._state is _State.BLOCK else _BLOCK_START
-            self._state = _State.BLOCK
-            sent = start + _DELTA_HEAD + dumps(text).encode("ascii") + _DELTA_TAIL
+        runs, final = sse.runs(chunks)
+        sent = b"".join(map(self._blocks.events, runs))
         return sent if final is None else sent + self._end(final)
 
     def whole(self, answer: Answer) -> bytes:
         """The body of a reply that is not streamed."""
         final = answer.final
-        content: list[sse.Json] = [{"type": "text", "text": answer.text}]
-        return sse.encoded(self._message(content, _STOP_REASONS[final.finish], final.stop_sequence, final.usage))
+        content = self._blocks.whole(answer)
+        reason = _stop_reason(final.finish, has_called=bool(answer.calls))
+        return sse.encoded(self._message(content, reason, final.stop_sequence, final.usage))
 
     def _end(self, final: Final) -> bytes:
-        start = b"" if self._state is _State.BLOCK else _BLOCK_START
         self._state = _State.DONE
         if final.finish in (Finish.ERROR, Finish.CANCELLED) or final.error is not None:
             return sse.event("error", error_value(final.error or EngineFailed(final.finish)))
-        delta: sse.Json = {"stop_reason": _STOP_REASONS[final.finish], "stop_sequence": final.stop_sequence}
+        reason = _stop_reason(final.finish, has_called=self._blocks.has_called)
+        delta: sse.Json = {"stop_reason": reason, "stop_sequence": final.stop_sequence}
         closing = sse.event("message_delta", {"type": "message_delta", "delta": delta, "usage": _usage(final.usage)})
-        return start + _BLOCK_STOP + closing + _MESSAGE_STOP
+        return self._blocks.close() + closing + _MESSAGE_STOP
 
     def _message(
-        self, content: list[sse.Json], stop_reason: str | None, stop_sequence: str | None, usage: Usage
+        self, content: Sequence[sse.Json], stop_reason: str | None, stop_sequence: str | None, usage: Usage
     ) -> dict[str, sse.Json]:
         return {
             "id": self._message_id,
@@ -101,6 +90,10 @@ class AnthropicReply:
             "stop_sequence": stop_sequence,
             "usage": _usage(usage),
         }
+
+
+def _stop_reason(finish: Finish, *, has_called: bool) -> str:
+    return "tool_use" if has_called and finish in (Finish.END, Finish.STOP) else _STOP_REASONS[finish]
 
 
 def _usage(usage: Usage) -> dict[str, sse.Json]:

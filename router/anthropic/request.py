@@ -2,8 +2,7 @@
 
 A system turn in the middle keeps its place, because hoisting it to the front would change the prefix and lose the KV
 cache. For the same reason the first system block is dropped when it is the billing header of a Claude client: it
-differs in every request of one conversation. Tools, thinking and what else a local model cannot do are accepted and
-ignored.
+differs in every request of one conversation. Thinking and what else a local model cannot do is accepted and ignored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,10 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from replicas.engine import Message, Role
-from router.body import Count, Flag, SamplingFields, Stops, Wire, member, parsed_json, read, session_id
+from replicas.engine import Message
+from router.anthropic.tools import ToolFields
+from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, member, parsed_json, read, session_id
 from router.call import Call
-from router.content import merged_turns, text_of
+from router.content import text_of
+from router.structured import anthropic_grammar
+from router.turns import block_turns, merged, spoken
 
 BILLING_HEADER = "x-anthropic-billing-header:"
 
@@ -24,7 +26,7 @@ class Turn(Wire):
     content: object = None
 
 
-class CountBody(Wire):
+class CountBody(ToolFields):
     """The body of /v1/messages/count_tokens: a Messages body of which only the prompt matters."""
 
     model: str | None = None
@@ -33,20 +35,20 @@ class CountBody(Wire):
     metadata: object = None
 
     def prompt(self) -> tuple[Message, ...]:
-        """The conversation as text turns. Raises InvalidRequest."""
-        return merged_turns(self._turns())
+        """The conversation. Raises InvalidRequest."""
+        return merged(self._turns())
 
-    def _turns(self) -> Iterator[tuple[Role, str | None]]:
-        yield "system", text_of(_without_billing_header(self.system), "system")
+    def _turns(self) -> Iterator[Message]:
+        yield from spoken("system", text_of(_without_billing_header(self.system), "system"))
         for i, turn in enumerate(self.messages):
-            yield turn.role, text_of(turn.content, f"messages[{i}].content")
+            yield from block_turns(turn.role, turn.content, f"messages[{i}].content")
 
     def session(self, headers: Mapping[str, str]) -> str | None:
         """The session that a Claude client names in a header or in `metadata.user_id`, a JSON string."""
         return session_id(headers.get("x-claude-code-session-id"), _session_in(member(self.metadata, "user_id")))
 
 
-class MessagesBody(CountBody, SamplingFields):
+class MessagesBody(CountBody, FormFields, SamplingFields):
     """The body of /v1/messages."""
 
     max_tokens: Count
@@ -57,6 +59,7 @@ class MessagesBody(CountBody, SamplingFields):
 def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Call:
     """Read a Messages request (header names in lower case). Raises InvalidRequest."""
     request = read(MessagesBody, body)
+    tools, choice = request.offered()
     return Call(
         id=call_id,
         model=request.model or None,
@@ -64,18 +67,24 @@ def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Cal
         sampling=request.sampling(request.max_tokens, request.stop_sequences),
         is_stream=bool(request.stream),
         session_id=request.session(headers),
+        tools=tools,
+        tool_choice=choice,
+        grammar=anthropic_grammar(request.form),
     )
 
 
 def parse_count(body: bytes, headers: Mapping[str, str]) -> Call:
-    """Read a count_tokens request; of the call only `model` and `messages` mean anything. Raises InvalidRequest."""
+    """Read a count_tokens request; of the call only what makes the prompt means anything. Raises InvalidRequest."""
     request = read(CountBody, body)
+    tools, choice = request.offered()
     return Call(
         id="count",
         model=request.model or None,
         messages=request.prompt(),
         sampling=SamplingFields().sampling(max_tokens=1, stop=None),
         session_id=request.session(headers),
+        tools=tools,
+        tool_choice=choice,
     )
 
 

@@ -32,8 +32,8 @@ class OpenAIDialect:
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> Exchange:
         """Read a request (header names in lower case). Raises InvalidRequest with the field in `param`."""
-        call, wants_usage = parse_chat(body, headers, self._new_id())
-        reply = OpenAIReply(call.id, call.model or self._default_model, int(self._clock()), wants_usage)
+        call, wording = parse_chat(body, headers, self._new_id())
+        reply = OpenAIReply(call.id, call.model or self._default_model, int(self._clock()), wording)
         return Exchange(call, reply)
 
     def error(self, error: ShoalError, request_id: str) -> bytes:

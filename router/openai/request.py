@@ -1,21 +1,24 @@
 """A chat completions body as a `Call`.
 
-`developer` is a system turn by its newer name; `tool` and `function` turns and an assistant's `tool_calls` become text
-(router/content.py), the results as user turns, which every chat template knows. What a local model cannot do (tools,
-response formats, log-probabilities) is accepted and ignored, except `n`: an answer with fewer choices than asked for
-would break its caller.
+`developer` is a system turn by its newer name, `function` a tool's. What a local model cannot do is accepted and
+ignored, except `n`: an answer with fewer choices than asked for would break its caller.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from replicas.engine import Message, Role
+from replicas.engine import Message, Role, ToolCall
 from replicas.errors import InvalidRequest
-from router.body import Count, Flag, SamplingFields, Stops, Wire, member, read, session_id
+from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, member, read, session_id
 from router.call import Call
-from router.content import merged_turns, text_of, tool_call, tool_result
+from router.content import text_of
+from router.openai.logprobs import ScoreFields
+from router.openai.tools import ToolFields
+from router.structured import openai_grammar
+from router.turns import called, merged, spoken
 
 DEFAULT_MAX_TOKENS = 1024
 """When a caller names no limit. The real API has none, but a small model may well talk to the end of its context."""
@@ -25,8 +28,6 @@ _ROLES: dict[str, Role] = {
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
-    "tool": "user",
-    "function": "user",
 }
 
 
@@ -35,25 +36,32 @@ class Turn(Wire):
     content: object = None
     tool_calls: object = None
 
-    def text(self, path: str) -> str | None:
-        """The text of this turn, calls and results of tools included."""
+    function_call: object = None
+    tool_call_id: object = None
+    name: object = None
+
+    def messages(self, path: str) -> Iterator[Message]:
+        """This turn, if it says anything."""
         text = text_of(self.content, f"{path}.content")
         if self.role in ("tool", "function"):
-            return tool_result(text)
-        calls = self._calls() if self.role == "assistant" else []
-        return "\n".join([text, *calls] if text else calls) if calls else text
+            id_ = self.tool_call_id if isinstance(self.tool_call_id, str) else ""
+            name = self.name if isinstance(self.name, str) else ""
+            yield Message("tool", text or "", tool_call_id=id_, tool_name=name)
+        else:
+            yield from spoken(_ROLES[self.role], text, tuple(self._calls()) if self.role == "assistant" else ())
 
-    def _calls(self) -> list[str]:
+    def _calls(self) -> Iterator[ToolCall]:
         calls = self.tool_calls if isinstance(self.tool_calls, list) else []
-        functions = [member(call, "function") for call in calls]
-        return [tool_call(member(function, "name"), member(function, "arguments")) for function in functions]
+        for id_, function in [(member(call, "id"), member(call, "function")) for call in calls]:
+            yield from called(id_, member(function, "name"), member(function, "arguments"))
+        yield from called(None, member(self.function_call, "name"), member(self.function_call, "arguments"))
 
 
 class StreamOptions(Wire):
     include_usage: Flag | None = None
 
 
-class ChatBody(SamplingFields):
+class ChatBody(ToolFields, ScoreFields, FormFields, SamplingFields):
     """The body of /v1/chat/completions."""
 
     model: str | None = None
@@ -68,12 +76,9 @@ class ChatBody(SamplingFields):
     prompt_cache_key: object = None
 
     def prompt(self) -> tuple[Message, ...]:
-        """The conversation as text turns. Raises InvalidRequest."""
-        return merged_turns(self._turns())
-
-    def _turns(self) -> Iterator[tuple[Role, str | None]]:
-        for i, turn in enumerate(self.messages):
-            yield _ROLES[turn.role], turn.text(f"messages[{i}]")
+        """The conversation. Raises InvalidRequest."""
+        turns = enumerate(self.messages)
+        return merged(message for i, turn in turns for message in turn.messages(f"messages[{i}]"))
 
     @property
     def wants_usage(self) -> bool:
@@ -81,12 +86,21 @@ class ChatBody(SamplingFields):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
-def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[Call, bool]:
-    """Read a request (header names in lower case), and whether a stream is to tell its usage. Raises InvalidRequest."""
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How the caller wants the answer worded: a stream's usage told, calls as the older `function_call`."""
+
+    wants_usage: bool
+    is_legacy: bool
+
+
+def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[Call, Wording]:
+    """Read a request (header names in lower case). Raises InvalidRequest."""
     request = read(ChatBody, body)
     if request.n not in (None, 1):
         raise InvalidRequest("n: only 1 is possible; send the request several times for several answers", "n")
     limit = request.max_completion_tokens or request.max_tokens or max(DEFAULT_MAX_TOKENS, request.min_tokens or 0)
+    tools, choice = request.offered()
     call = Call(
         id=call_id,
         model=request.model or None,
@@ -94,5 +108,9 @@ def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[C
         sampling=request.sampling(limit, request.stop),
         is_stream=bool(request.stream),
         session_id=session_id(headers.get("x-session-id"), request.session_id, request.prompt_cache_key),
+        tools=tools,
+        tool_choice=choice,
+        grammar=openai_grammar(request.form),
+        top_logprobs=request.wanted_scores,
     )
-    return call, request.wants_usage
+    return call, Wording(request.wants_usage, request.is_legacy)

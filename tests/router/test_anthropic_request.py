@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from replicas.engine import Message, Sampling
+from replicas.engine import Grammar, Message, Sampling, ToolCall
 from replicas.errors import InvalidRequest
 from router.anthropic import AnthropicDialect, parse_count
 from router.call import Call
@@ -110,16 +110,28 @@ def test_a_conversation_without_any_text_is_refused(content: object) -> None:
         user(content)
 
 
-def test_tool_calls_and_results_become_text() -> None:
+def test_tool_calls_and_results_keep_their_structure() -> None:
     call = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "K\u00f6ln"}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [text("12 C")]}
     failed = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "no such city", "is_error": True}
     silent = {"type": "tool_result", "tool_use_id": "toolu_3"}
     messages = [{"role": "assistant", "content": [text("I look."), call]}]
-    messages.append({"role": "user", "content": [result, failed, silent, text("So?")]})
-    said, got = parse(messages=messages).messages
-    assert said.content == 'I look.\n[tool call weather {"city": "K\u00f6ln"}]'
-    assert got.content == "[tool result]\n12 C\n[tool error]\nno such city\n[tool result]\n(empty)\nSo?"
+    messages.append({"role": "user", "content": [text("Here:"), result, failed, silent, text("So?")]})
+    assert parse(messages=messages).messages == (
+        Message("assistant", "I look.", (ToolCall("toolu_1", "weather", '{"city": "K\u00f6ln"}'),)),
+        Message("user", "Here:"),
+        Message("tool", "12 C", tool_call_id="toolu_1", tool_name="weather"),
+        Message("tool", "no such city", tool_call_id="toolu_2", is_error=True),
+        Message("tool", "", tool_call_id="toolu_3"),
+        Message("user", "So?"),
+    )
+
+
+def test_calls_and_results_in_the_wrong_turn_are_text() -> None:
+    assert user([{"type": "tool_use", "name": "f", "input": {"a": 1}}]) == '[tool call f {"a": 1}]'
+    result = {"type": "tool_result", "content": [text("12 C")]}
+    (said,) = parse(messages=[{"role": "assistant", "content": [result]}]).messages
+    assert said.content == "[tool result]\n12 C"
 
 
 def test_what_a_text_model_cannot_see_becomes_a_note() -> None:
@@ -151,8 +163,8 @@ def test_thinking_is_dropped() -> None:
 def test_blocks_nested_beyond_reason_are_cut_off() -> None:
     content: object = "deep"
     for _ in range(40):
-        content = [{"type": "tool_result", "content": content}]
-    assert "deep" not in user([text("a"), {"type": "tool_result", "content": content}])
+        content = [{"type": "new", "content": content}]
+    assert "deep" not in user([text("a"), {"type": "new", "content": content}])
 
 
 def test_what_local_models_cannot_do_is_accepted_and_ignored() -> None:
@@ -161,11 +173,15 @@ def test_what_local_models_cannot_do_is_accepted_and_ignored() -> None:
         "tool_choice": {"type": "any"},
         "thinking": {"type": "enabled", "budget_tokens": 1024},
         "context_management": {"edits": []},
-        "output_config": {"format": {"type": "json_schema", "schema": {}}},
         "service_tier": "auto",
         "novelty": [1, {"a": None}],
     }
     assert parse(**extra) == parse()
+
+
+def test_the_form_of_the_answer_arrives() -> None:
+    grammar = parse(output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}}).grammar
+    assert grammar == Grammar("json_schema", '{"type": "object"}')
 
 
 def test_the_session_comes_from_the_header_before_the_metadata() -> None:

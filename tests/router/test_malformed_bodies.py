@@ -166,8 +166,10 @@ def test_stream_options_must_be_an_object() -> None:
 
 
 FIELDS = [*dict(SAMPLING), "stop", "stop_sequences", "system", "metadata", "tools", "n", "stream_options", "session_id"]
+FIELDS += ["tool_choice", "functions", "function_call", "response_format", "output_config", "guided_json", "logprobs"]
 BLOCKS = ["text", "image", "document", "search_result", "tool_use", "tool_result", "thinking", "refusal", "file", "new"]
 KEYS = ["type", "text", "content", "source", "data", "title", "name", "input", "is_error", "refusal", "tool_calls"]
+KEYS += ["function", "input_schema", "parameters", "schema", "format", "json_schema", "allowed_tools", "mode"]
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(BLOCKS)
 values = st.recursive(
     scalars,

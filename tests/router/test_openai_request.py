@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicas.engine import Message, Sampling
+from replicas.engine import Grammar, Message, Sampling, ToolCall
 from replicas.errors import InvalidRequest
 from router.call import Call
 from router.openai import OpenAIDialect
@@ -78,17 +78,31 @@ def test_parts_become_lines_and_what_is_no_text_a_note() -> None:
     ]
 
 
-def test_a_tool_round_becomes_text() -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
-    assert turns(
-        {"role": "user", "content": "Weather?"},
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "4 C"},
-    ) == [
-        ("user", "Weather?"),
-        ("assistant", '[tool call weather {"city": "Oslo"}]'),
-        ("user", "[tool result]\n4 C"),
-    ]
+@pytest.mark.parametrize("arguments", ['{"city": "Oslo"}', '{"city":"Oslo"}', {"city": "Oslo"}])
+def test_a_tool_round_keeps_its_structure(arguments: object) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    assert parse(
+        messages=[
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "4 C"},
+        ]
+    ).messages == (
+        Message("user", "Weather?"),
+        Message("assistant", "", (ToolCall("call_1", "weather", '{"city": "Oslo"}'),)),
+        Message("tool", "4 C", tool_call_id="call_1", tool_name="weather"),
+    )
+
+
+def test_a_round_of_the_older_functions_is_the_same() -> None:
+    said, got = parse(
+        messages=[
+            {"role": "assistant", "content": "", "function_call": {"name": "weather", "arguments": "not JSON"}},
+            {"role": "function", "name": "weather", "content": "4 C"},
+        ]
+    ).messages
+    assert said.tool_calls == (ToolCall("", "weather", '{"input": "not JSON"}'),)
+    assert got == Message("tool", "4 C", tool_name="weather")
 
 
 @pytest.mark.parametrize("calls", [[], None, "x", [None], [{"function": 7}], [{"custom": {}}]])
@@ -115,15 +129,21 @@ def test_one_choice_may_be_asked_for() -> None:
 
 def test_what_local_models_cannot_do_is_accepted_and_ignored() -> None:
     extra: dict[str, object] = {
-        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tools": [],
         "tool_choice": "auto",
-        "response_format": {"type": "json_object"},
-        "logprobs": True,
+        "response_format": {"type": "text"},
+        "logprobs": False,
         "user": "someone",
         "presence_penalty": 0.5,
         "novelty": {"a": [None]},
     }
     assert parse(**extra) == parse()
+
+
+def test_the_form_of_the_answer_and_its_scores_arrive() -> None:
+    call = parse(response_format={"type": "json_object"}, logprobs=True, top_logprobs=3)
+    assert (call.grammar, call.top_logprobs) == (Grammar("json_schema", '{"type": "object"}'), 3)
+    assert parse(logprobs=True).top_logprobs == 0
 
 
 def test_the_session_comes_from_the_header_then_the_body() -> None:
