@@ -6,6 +6,7 @@ Only plain LoRA is read: A and B of linear layers, one rank and one scale for al
 
 import re
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -103,7 +104,7 @@ def _tensors(path: Path) -> dict[str, NDArray[np.float32]]:
         raise ModelImportError(str(path), f"{TENSORS} cannot be read ({error.strerror})") from error
     except SafetensorError as error:
         raise ModelImportError(str(path), f"{TENSORS} is not a safetensors file ({error})") from error
-    return {key: _float32(path, key, tensor) for key, tensor in read}
+    return {key: _float32(path, key, tensor) for key, tensor in sorted(read, key=itemgetter(0))}
 
 
 def _float32(path: Path, key: str, tensor: dict[str, object]) -> NDArray[np.float32]:

@@ -173,6 +173,10 @@ class Forward:
             binding.bind_input(names.position_ids, "cpu", 0, np.int64, shape, self._positions.ctypes.data)
         logits = (rows.count, positions, self._vocab)
         binding.bind_output(names.logits, "cpu", 0, np.float32, logits, self._logits.ctypes.data)
+        if rows.is_embedding:
+            binding.bind_output(
+                HIDDEN, "cpu"
+            )  # anew: onnxruntime keeps the last call's buffer, of the last call's shape
         bound.session.run_with_iobinding(binding)
         return binding
 
@@ -183,7 +187,4 @@ class Forward:
             session, binding = self._adapters.bind(rows.adapter)
         self._slab.bind(binding, rows.first, rows.count)
         binding.bind_input(FIRST, "cpu", 0, np.int64, (1,), self._first.ctypes.data)
-        binding.bind_output(self._names.logits, "cpu")  # before the hidden states, which are then the last output
-        if rows.is_embedding:
-            binding.bind_output(HIDDEN, "cpu")
         return _Bound(session, binding)

@@ -1,58 +1,50 @@
 """Forward passes to the last bit: neighbours, rows, masks, cuts and moves do not show."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from replicas.export import Export
+from replicas.gguf.export import export
 from replicas.slot.forward import Forward, longest_chunk
 from replicas.slot.graph import engine_graph, load_graph
-from replicas.slot.loop import next_chunk
+from replicas.slot.lane import Lane
 from replicas.slot.place import CPU
 from replicas.slot.providers import open_session
 from replicas.slot.slab import KvSlab
+from tests.models import tiny_gguf, tiny_longrope_export
 from tests.replicas.engines import tiny
+from tests.replicas.passes import BLOCK, PROMPT, Logits, chunks, decoded_alone_and_together, opened, prefilled
+from tests.replicas.reference import Reference
 
-Logits = NDArray[np.float32]
-PROMPT = tuple(3 + (7 * place) % 250 for place in range(70))
-BLOCK = longest_chunk(16)
-
-
-def _forward(slots: int = 4, max_len: int = 128) -> Forward:
-    slab = KvSlab(tiny(), slots, max_len, CPU)
-    return Forward(open_session(tiny(), CPU, 1, is_spinning=False), tiny(), slab, slots, max_len)
+SWITCH_TOKENS = 48
+LONG = Lane(is_long=True)
 
 
 @pytest.fixture(scope="module")
-def forward() -> Forward:
-    return _forward()
+def forward() -> Iterator[Forward]:
+    forward = opened(tiny())
+    yield forward
+    forward.close()
 
 
-def _prefilled(forward: Forward, row: int, prompt: tuple[int, ...], cuts: list[int]) -> Logits:
-    start, logits = 0, None
-    for cut in cuts:
-        logits = forward.prefill(row, prompt[start : start + cut], start)
-        start += cut
-    assert logits is not None
-    assert start == len(prompt)
-    copied: Logits = logits[0].copy()
-    return copied
-
-
-def _chunks(tokens: int, budgets: list[int]) -> list[int]:
-    cuts: list[int] = []
-    while sum(cuts) < tokens:
-        cuts.append(next_chunk(tokens - sum(cuts), budgets[len(cuts) % len(budgets)]))
-    return cuts
+@pytest.fixture(scope="module")
+def longrope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forward]:
+    folder = tiny_longrope_export(tmp_path_factory.mktemp("longrope") / "tiny", SWITCH_TOKENS)
+    forward = opened(Export.load(folder), max_len=200)
+    yield forward
+    forward.close()
 
 
 @given(st.integers(1, 300), st.lists(st.integers(2, 70), min_size=1, max_size=5))
 def test_no_chunk_is_one_token_unless_the_prompt_is(tokens: int, budgets: list[int]) -> None:
-    cuts = _chunks(tokens, budgets)
+    cuts = chunks(tokens, budgets)
     assert sum(cuts) == tokens
     assert (min(cuts) >= 2) == (tokens > 1)
     assert all(cut <= max(budgets) + 1 for cut in cuts)
@@ -61,25 +53,25 @@ def test_no_chunk_is_one_token_unless_the_prompt_is(tokens: int, budgets: list[i
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(2, BLOCK), min_size=1, max_size=4), st.integers(0, 3))
 def test_how_a_prompt_is_cut_does_not_show(forward: Forward, budgets: list[int], row: int) -> None:
-    whole = _prefilled(forward, 0, PROMPT, [BLOCK, BLOCK, 70 - 2 * BLOCK])
+    whole = prefilled(forward, 0, PROMPT, [BLOCK, BLOCK, 70 - 2 * BLOCK])
     following = forward.decode(0, [9], [70])[0].copy()
-    assert np.array_equal(_prefilled(forward, row, PROMPT, _chunks(70, budgets)), whole)
+    assert np.array_equal(prefilled(forward, row, PROMPT, chunks(70, budgets)), whole)
     tokens, lengths = [9] * (row + 1), [70] * (row + 1)
     assert np.array_equal(forward.decode(0, tokens, lengths)[row], following)
 
 
 def test_every_cut_in_two_gives_the_same_bits(forward: Forward) -> None:
     prompt = PROMPT[:BLOCK]
-    whole = _prefilled(forward, 0, prompt, [BLOCK])
+    whole = prefilled(forward, 0, prompt, [BLOCK])
     cuts = range(2, BLOCK - 1)
-    assert all(np.array_equal(_prefilled(forward, 0, prompt, [cut, BLOCK - cut]), whole) for cut in cuts)
+    assert all(np.array_equal(prefilled(forward, 0, prompt, [cut, BLOCK - cut]), whole) for cut in cuts)
 
 
 def test_a_chunk_beyond_a_block_shows(forward: Forward) -> None:
     # Why chunks are bounded. If this fails onnxruntime has changed for the better, and the bound can go.
     prompt = PROMPT[: BLOCK + 1]
-    bounded = _prefilled(forward, 0, prompt, [BLOCK - 1, 2])
-    assert not np.array_equal(_prefilled(forward, 0, prompt, [BLOCK + 1]), bounded)
+    bounded = prefilled(forward, 0, prompt, [BLOCK - 1, 2])
+    assert not np.array_equal(prefilled(forward, 0, prompt, [BLOCK + 1]), bounded)
 
 
 def test_chunks_stay_within_a_block_of_queries() -> None:
@@ -87,27 +79,28 @@ def test_chunks_stay_within_a_block_of_queries() -> None:
 
 
 def test_neighbours_and_the_length_of_the_mask_do_not_show(forward: Forward) -> None:
-    lengths = [70, 3, 40, 2]
-    alone = []
-    for length in lengths:
-        _prefilled(forward, 0, PROMPT[:length], [length])
-        alone.append(forward.decode(0, [11], [length])[0].copy())
-    for row, length in enumerate(lengths):
-        _prefilled(forward, row, PROMPT[:length], [length])
-    together = forward.decode(0, [11] * 4, lengths)
+    alone, together = decoded_alone_and_together(forward, [70, 3, 40, 2])
     assert all(np.array_equal(one, row) for one, row in zip(alone, together, strict=True))
 
 
+def test_a_range_of_rows_decodes_as_it_does_among_all(forward: Forward) -> None:
+    lengths = [70, 3, 40, 20]
+    _, together = decoded_alone_and_together(forward, lengths)
+    all_rows = together.copy()
+    assert np.array_equal(forward.decode(1, [11, 11], lengths[1:3]), all_rows[1:3])
+    assert np.array_equal(forward.decode(3, [11], lengths[3:]), all_rows[3:])
+
+
 def test_the_size_of_the_slab_does_not_show(forward: Forward) -> None:
-    large = _forward(slots=2, max_len=500)
-    assert np.array_equal(_prefilled(large, 1, PROMPT, [70]), _prefilled(forward, 1, PROMPT, [30, 40]))
+    large = opened(tiny(), slots=2, max_len=500)
+    assert np.array_equal(prefilled(large, 1, PROMPT, [32, 38]), prefilled(forward, 1, PROMPT, [30, 40]))
 
 
 def test_a_moved_row_goes_on_as_before(forward: Forward) -> None:
-    _prefilled(forward, 0, PROMPT, [70])
+    prefilled(forward, 0, PROMPT, [70])
     expected = forward.decode(0, [9], [70])[0].copy()
-    _prefilled(forward, 3, PROMPT, [70])
-    _prefilled(forward, 0, PROMPT[:5], [5])
+    prefilled(forward, 3, PROMPT, [70])
+    prefilled(forward, 0, PROMPT[:5], [5])
     forward.move(3, 0, 70)
     assert np.array_equal(forward.decode(0, [9], [70])[0], expected)
 
@@ -116,25 +109,95 @@ def test_rows_in_device_memory_move_by_the_graph() -> None:
     # The path of a GPU, with the CPU as its device: buffers of onnxruntime, moves by Identity nodes.
     slab = KvSlab(tiny(), 3, 128, replace(CPU, is_host=False))
     device = Forward(open_session(tiny(), CPU, 1, is_spinning=False), tiny(), slab, 3, 128)
-    expected = _prefilled(device, 0, PROMPT, [70])
+    expected = prefilled(device, 0, PROMPT, [70])
     following = device.decode(0, [9], [70])[0].copy()
-    assert np.array_equal(_prefilled(device, 2, PROMPT, [70]), expected)
-    _prefilled(device, 0, PROMPT[:5], [5])
+    assert np.array_equal(prefilled(device, 2, PROMPT, [70]), expected)
+    prefilled(device, 0, PROMPT[:5], [5])
     device.move(2, 0, 70)
     assert np.array_equal(device.decode(0, [9], [70])[0], following)
 
 
+@pytest.mark.parametrize("count", [2, 3, 15, 16])
+def test_verified_tokens_get_the_logits_of_a_prefill_that_ends_there(forward: Forward, count: int) -> None:
+    prefilled(forward, 0, PROMPT[:20], [20])
+    prefilled(forward, 1, PROMPT[:20], [20])
+    verified = forward.verify(0, PROMPT[20 : 20 + count], 20).copy()
+    ends = [forward.prefill(1, PROMPT[20:end], 20)[0].copy() for end in range(22, 21 + count)]
+    assert verified.shape == (count, tiny().vocab)
+    assert np.array_equal(verified[1:], ends)
+
+
+def test_embeddings_are_what_the_head_turns_into_logits(tmp_path: Path) -> None:
+    source = tiny_gguf(tmp_path / "tiny.gguf")
+    export(source, tmp_path / "export")
+    forward = opened(Export.load(tmp_path / "export"))
+    hidden = forward.embed(0, PROMPT[:30], 0)
+    expected = forward.verify(1, PROMPT[:16], 0)
+    head = Reference.read(source).weights["output.weight"]
+    assert forward.can_embed
+    # The head rounds what goes into it to 8 bits; logits here deviate by about 4.
+    np.testing.assert_allclose(hidden[:16] @ head.T, expected, rtol=0, atol=0.3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(2, BLOCK), min_size=1, max_size=4), st.integers(0, 3))
+def test_how_an_embedded_prompt_is_cut_does_not_show(forward: Forward, budgets: list[int], row: int) -> None:
+    whole = np.concatenate([forward.embed(0, PROMPT[:30], 0), forward.embed(0, PROMPT[30:60], 30)])
+    parts, start = [], 0
+    for cut in chunks(60, budgets):
+        parts.append(forward.embed(row, PROMPT[start : start + cut], start))
+        start += cut
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(2, BLOCK), min_size=1, max_size=4), st.integers(0, 3), st.sampled_from([20, 47, 70]))
+def test_a_row_of_the_long_regime_may_be_cut_anywhere(
+    longrope: Forward, budgets: list[int], row: int, tokens: int
+) -> None:
+    prompt = PROMPT[:tokens]
+    whole = prefilled(longrope, 0, prompt, chunks(tokens, [BLOCK]), LONG)
+    following = longrope.decode(0, [9], [tokens], LONG)[0].copy()
+    assert np.array_equal(prefilled(longrope, row, prompt, chunks(tokens, budgets), LONG), whole)
+    assert np.array_equal(longrope.decode(row, [9], [tokens], LONG)[0], following)
+
+
+@pytest.mark.parametrize(
+    ("lane", "lengths"), [(LONG, [70, 3, 47, 48]), (Lane(), [47, 3, 40, 2])], ids=["long", "short"]
+)
+def test_neighbours_of_a_regime_do_not_show(longrope: Forward, lane: Lane, lengths: list[int]) -> None:
+    alone, together = decoded_alone_and_together(longrope, lengths, lane)
+    assert all(np.array_equal(one, row) for one, row in zip(alone, together, strict=True))
+
+
+def test_a_row_of_the_long_regime_gets_what_one_long_call_gives(longrope: Forward, tmp_path: Path) -> None:
+    expected = _logits_of_one_call(Export.load(tiny_longrope_export(tmp_path / "tiny", SWITCH_TOKENS)))
+    got = prefilled(longrope, 0, PROMPT, [20, 20, 30], LONG)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    short, long = (prefilled(longrope, 0, PROMPT[:20], [20], lane) for lane in (Lane(), LONG))
+    assert np.abs(short - long).max() > 0.1
+
+
 def test_the_sliced_graph_gives_the_exports_last_logits(forward: Forward) -> None:
-    plain = ort.InferenceSession(str(tiny().model_file))
-    empty = np.zeros((1, tiny().kv_heads, 0, tiny().head_size), np.float32)
-    past = {name % layer: empty for name in tiny().names.past for layer in range(tiny().layers)}
+    got = prefilled(forward, 0, PROMPT, [70])
+    np.testing.assert_allclose(got, _logits_of_one_call(tiny()), rtol=1e-4, atol=1e-4)
+
+
+def _logits_of_one_call(export: Export) -> Logits:
+    """The last logits of the whole prompt, from the export as it lies on disk."""
+    session = ort.InferenceSession(str(export.model_file))
+    empty = np.zeros((1, export.kv_heads, 0, export.head_size), np.float32)
+    past = {name % layer: empty for name in export.names.past for layer in range(export.layers)}
     ids = np.array([PROMPT], np.int64)
-    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), **past}
-    logits = plain.run(["logits"], feed)[0][0, -1]
-    np.testing.assert_allclose(_prefilled(forward, 0, PROMPT, [70]), logits, rtol=1e-4, atol=1e-4)
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), **past}
+    last: Logits = session.run(["logits"], feeds)[0][0, -1]
+    return last
 
 
 def test_a_head_that_is_not_understood_is_sliced_behind(monkeypatch: pytest.MonkeyPatch, forward: Forward) -> None:
     monkeypatch.setattr("replicas.slot.graph._HEADS", frozenset())
     assert b"shoal.last.logits" in engine_graph(load_graph(tiny().model_file), "logits")
-    assert np.array_equal(_prefilled(_forward(), 0, PROMPT, [70]), _prefilled(forward, 0, PROMPT, [70]))
+    behind = opened(tiny())
+    assert not behind.can_embed
+    assert np.array_equal(prefilled(behind, 0, PROMPT, [70]), prefilled(forward, 0, PROMPT, [70]))
+    assert np.array_equal(behind.verify(0, PROMPT[:9], 0), forward.verify(0, PROMPT[:9], 0))
