@@ -7,8 +7,10 @@ replayed goes on as it did. Copies of one compiled grammar share its lexer, whic
 faster.
 """
 
+from collections import deque
 from collections.abc import Collection
 from concurrent.futures import Executor, Future
+from itertools import takewhile
 
 import numpy as np
 from llguidance import LLMatcher
@@ -32,11 +34,12 @@ class Constraint:
     def __init__(self, compiled: Compiled, words: int, end_ids: Collection[int], worker: Executor) -> None:
         self._compiled = compiled
         self._end_ids = end_ids
+        self._dictated: deque[int] = deque()
         self._worker = worker
         self._matcher = compiled.matcher.deep_copy()
         self._mask = np.zeros(words, np.int32)
-        self._is_masked = False
         self._pending: Future[None] | None = None
+        self._look_ahead()
 
     @property
     def is_over(self) -> bool:
@@ -45,8 +48,8 @@ class Constraint:
         return self._matcher.is_stopped()
 
     def begin(self) -> None:
-        """Start computing the next mask in the background. Does nothing if that was done already."""
-        if self._pending is None and not self._is_masked:
+        """Start computing the next mask in the background. Does nothing if that was done already, or is not needed."""
+        if self._pending is None and not self._is_masked and not self._dictated:
             self._pending = self._worker.submit(self._compute)
 
     def mask(self) -> Mask:
@@ -65,25 +68,31 @@ class Constraint:
         self._settle()
         if not self._is_allowed(token):
             raise EngineFailed(f"token {token} is not one that the grammar allows here")
-        self._is_masked = False
         self._matcher.consume_token(token)
         self._check()
+        self._is_masked = False
+        if not self._dictated or self._dictated.popleft() != token:
+            self._dictated.clear()
+        if not self._dictated:
+            self._look_ahead()
 
     def forced(self) -> list[int]:
         """The tokens that must come next, to be accepted in this order; none if there is a choice or an end."""
-        self._settle()
-        if self._matcher.is_stopped():
-            return []
-        tokens = self._matcher.compute_ff_tokens()
-        self._check()
-        ends = [place for place, token in enumerate(tokens) if token in self._end_ids]
-        return tokens[: ends[0]] if ends else tokens
+        return list(self._dictated)
 
     def restart(self) -> None:
         """Back to the beginning."""
         self._settle()
         self._matcher = self._compiled.matcher.deep_copy()
+        self._dictated.clear()
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """See what the grammar dictates from here. The next look is where that ends, as a look costs what it sees."""
         self._is_masked = False
+        tokens = [] if self._matcher.is_stopped() else self._matcher.compute_ff_tokens()
+        self._check()
+        self._dictated.extend(takewhile(lambda token: token not in self._end_ids, tokens))
 
     def _is_allowed(self, token: int) -> bool:
         if token in self._end_ids:
@@ -91,7 +100,12 @@ class Constraint:
         return self._matcher.validate_tokens([token]) == 1
 
     def _compute(self) -> None:
-        self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        if self._dictated:
+            word, bit = divmod(self._dictated[0], 32)
+            self._mask.fill(0)
+            self._mask.view(np.uint32)[word] = 1 << bit
+        else:
+            self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         self._is_masked = True
 
     def _settle(self) -> None:

@@ -60,13 +60,16 @@ def _short(error: str) -> str:
 
 
 def _in_schema(text: str, error: str) -> InvalidRequest:
+    if error.startswith("recursion limit"):
+        return InvalidRequest("the JSON schema cannot be followed: it is nested too deeply", PARAM)
     pointer, node, fault = _innermost(followable(parsed(text)), error)
     words, keyword = _in_expression(fault), _keyword(fault, node)
     if fault.startswith(_UNKNOWN_KEYS):
         keyword = json.loads(_short(fault).removeprefix(_UNKNOWN_KEYS))[0]
         words = f"the keyword {keyword!r} is not supported"
     place = f"{pointer}/{keyword}" if keyword else pointer
-    return InvalidRequest(f"the JSON schema cannot be followed at #{place}: {words}", f"{PARAM}#{place}")
+    param = f"{PARAM}#{place}" if place else PARAM
+    return InvalidRequest(f"the JSON schema cannot be followed at #{place}: {words}", param)
 
 
 def _keyword(fault: str, node: Json) -> str:

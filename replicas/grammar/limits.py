@@ -6,14 +6,21 @@ bounded before it sees it (source.py, schema.py), because deep recursion in it e
 
 from llguidance import LLParserLimits
 
-TEXT_CHARS = 256 * 1024
-"""Of a grammar."""
+TEXT_CHARS = {"json_schema": 256 * 1024, "lark": 256 * 1024, "regex": 32 * 1024}
+"""Of a grammar, by its kind."""
+
+GBNF_CHARS = 32 * 1024
+"""Of a grammar that has to be put into Lark first."""
 
 RULES = 1000
 """Definitions of a Lark grammar, and references in a JSON schema. Each may be one level of recursion."""
 
 MULTIPLE = 10_000
 """The largest `multipleOf`, in units of its last decimal: its automaton has as many states."""
+
+JOINED_PATTERNS = 8
+"""Patterns in a schema that joins schemas: llguidance may have to find out whether all of them can hold at once, which
+takes milliseconds for eight and ten seconds for fourteen."""
 
 STACK_BYTES = 256 << 20
 """Of the thread that compiles. Address space: memory is taken as it is touched."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from replicas.errors import InvalidRequest
-from replicas.grammar.limits import MULTIPLE, RULES
+from replicas.grammar.limits import JOINED_PATTERNS, MULTIPLE, RULES
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -54,10 +54,10 @@ def followable(schema: Json) -> Json:
     if schema is False:
         raise InvalidRequest("the schema is false, which nothing matches", PARAM)
     nodes = list(walk(schema))
-    _check_cost(nodes)
-    is_closing = not any(_is_composed(node) for _, node in nodes)
+    is_joined = any(_is_joined(node) for _, node in nodes)
+    _check_cost(nodes, is_joined)
     try:
-        edited = _edited(schema, is_closing=is_closing)
+        edited = _edited(schema, is_closing=not is_joined)
     except RecursionError:
         raise InvalidRequest("the schema is nested too deeply", PARAM) from None
     return {**(edited if isinstance(edited, dict) else {}), "x-guidance": _STYLE}
@@ -86,8 +86,11 @@ def walk(schema: Json) -> Iterator[tuple[str, dict[str, Json]]]:
         ahead += [(pointer + step, child) for step, child in children(node)]
 
 
-def _check_cost(nodes: list[tuple[str, dict[str, Json]]]) -> None:
-    """What costs more than it says: chains of references, and multiples, whose automata are as large as they are."""
+def _check_cost(nodes: list[tuple[str, dict[str, Json]]], is_joined: bool) -> None:
+    """What costs more than it says: chains of references, joined patterns, and multiples, which count states."""
+    if is_joined and sum("pattern" in node or "format" in node for _, node in nodes) > JOINED_PATTERNS:
+        words = f"a schema that joins others may have {JOINED_PATTERNS} patterns and formats at most"
+        raise InvalidRequest(words, PARAM)
     if sum("$ref" in node for _, node in nodes) > RULES:
         raise InvalidRequest(f"the schema has more than {RULES} references", PARAM)
     multiple = 1
@@ -102,7 +105,7 @@ def _check_cost(nodes: list[tuple[str, dict[str, Json]]]) -> None:
             )
 
 
-def _is_composed(node: dict[str, Json]) -> bool:
+def _is_joined(node: dict[str, Json]) -> bool:
     """Whether an object may have to match several schemas at once: then none of them can be closed by itself."""
     joined = [key for key in node if key in _JOINING]
     every = node.get("allOf")

@@ -4,11 +4,11 @@ import json
 import re
 
 from llguidance import regex_to_lark
-from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark, is_lark_syntax
 
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
-from replicas.grammar.limits import RULES, TEXT_CHARS
+from replicas.grammar.limits import GBNF_CHARS, RULES, TEXT_CHARS
 from replicas.grammar.schema import followable, parsed
 
 _ASCII = "dw"
@@ -19,8 +19,7 @@ _DEFINITION = re.compile(r"^[ \t]*[?!]?\w[\w-]*(\[[^\]\n]*\])?(\.-?\d+)?[ \t]*:"
 
 def source(grammar: Grammar) -> str:
     """What llguidance compiles for `grammar`. Raises InvalidRequest."""
-    if len(grammar.text) > TEXT_CHARS:
-        raise InvalidRequest(f"the grammar is {len(grammar.text)} characters long; at most {TEXT_CHARS}", grammar.kind)
+    _check_length(grammar.text, TEXT_CHARS[grammar.kind], grammar.kind)
     match grammar.kind:
         case "json_schema":
             return json.dumps({"grammars": [{"json_schema": followable(parsed(grammar.text))}]})
@@ -39,12 +38,19 @@ def _regex(text: str) -> str:
 
 def _lark(text: str) -> str:
     """Lark as it is; GBNF (`root ::= ...`) as Lark."""
-    if "::=" in text:
-        try:
-            text = any_to_lark(text)
-        except (GbnfToLarkError, RecursionError) as error:
-            raise InvalidRequest(f"the grammar is not GBNF: {str(error)[:200]}", "lark") from error
-    rules = sum(1 for _ in _DEFINITION.finditer(text))
+    is_gbnf = "::=" in text and not is_lark_syntax(text)
+    rules = text.count("::=") if is_gbnf else sum(1 for _ in _DEFINITION.finditer(text))
     if rules > RULES:
         raise InvalidRequest(f"the grammar has {rules} rules; at most {RULES}", "lark")
-    return text
+    if not is_gbnf:
+        return text
+    _check_length(text, GBNF_CHARS, "lark")
+    try:
+        return gbnf_to_lark(text)
+    except (GbnfToLarkError, RecursionError) as error:
+        raise InvalidRequest(f"the grammar is not GBNF: {str(error)[:200]}", "lark") from error
+
+
+def _check_length(text: str, most: int, param: str) -> None:
+    if len(text) > most:
+        raise InvalidRequest(f"the grammar is {len(text)} characters long; at most {most}", param)
