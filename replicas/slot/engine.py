@@ -152,11 +152,11 @@ class SlotEngine:
         session, blocks = self._call(lambda: transfer.read(session_id))
         return transfer.packed(session_id, session, blocks)
 
-    def import_session(self, data: bytes) -> int:
-        """Take over a session's KV; its tokens. Raises InvalidRequest if it is damaged or of another model."""
+    def import_session(self, data: bytes, session_id: str | None = None) -> int:
+        """Take over a session's KV, under another name if one is given; its tokens. Raises InvalidRequest if it is damaged or of another model."""
         transfer = self._transfer()
         taken = transfer.unpacked(data)
-        return self._call(lambda: transfer.write(taken))
+        return self._call(lambda: transfer.write(taken, session_id or taken.session_id))
 
     def close(self) -> None:
         self._loop.close()

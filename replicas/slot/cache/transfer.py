@@ -48,9 +48,9 @@ class Transfer:
             raise InvalidRequest(f"the saved session is of the adapter {adapter!r}, which is not loaded here", "data")
         return taken
 
-    def write(self, taken: Unpacked) -> int:
-        """Keep it; its tokens. On the loop's thread."""
-        self._kept.write(taken.session_id, taken.session, taken.blocks)
+    def write(self, taken: Unpacked, session_id: str) -> int:
+        """Keep it as `session_id`; its tokens. On the loop's thread."""
+        self._kept.write(session_id, taken.session, taken.blocks)
         return len(taken.session.tokens)
 
 
