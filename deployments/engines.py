@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import replace
+from pathlib import Path
 
 from deployments.plan import EnginePlan, PoolPlan
 from replicas.chat import ChatTokenizer, Tokenizer
@@ -20,12 +21,14 @@ def build_engine(plan: PoolPlan) -> Engine:
         return EchoEngine(
             EchoConfig(plan.model, engine.assumed_slots, plan.context_tokens, engine.queue_limit, engine.echo_delay_s)
         )
-    return SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens))
+    return SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens, plan.calibrations))
 
 
-def slot_config(engine: EnginePlan, context_tokens: int) -> SlotConfig:
+def slot_config(engine: EnginePlan, context_tokens: int, calibrations: Path | None = None) -> SlotConfig:
     """The engine's own settings; what the plan leaves open the engine chooses."""
     config = SlotConfig(
+        slots=engine.slots,
+        threads=engine.threads,
         max_len=context_tokens,
         queue_limit=engine.queue_limit,
         provider=engine.provider,
@@ -33,11 +36,8 @@ def slot_config(engine: EnginePlan, context_tokens: int) -> SlotConfig:
         determinism=engine.determinism,
         cache_bytes=engine.cache_bytes,
         stall_ratio=engine.stall_ratio,
+        calibrations=calibrations,
     )
-    if engine.slots is not None:
-        config = replace(config, slots=engine.slots)
-    if engine.threads is not None:
-        config = replace(config, threads=engine.threads)
     if engine.prefill_chunk_tokens is not None:
         config = replace(config, prefill_chunk=engine.prefill_chunk_tokens)
     return config

@@ -57,6 +57,7 @@ class PoolPlan:
     min_replicas: int = 1
     max_replicas: int = 1
     cpus_per_replica: float = 1.0
+    calibrations: Path | None = None  # where the engine keeps what it measured; None: it measures nothing
     drain_s: float = 600.0  # a replica that is scaled away may finish its answers
 
     @property
@@ -77,6 +78,7 @@ class HttpPlan:
     host: str = "127.0.0.1"
     port: int = 8000
     body_limit_bytes: int = 4 * 1024 * 1024
+    session_limit_bytes: int = 512 * 1024 * 1024
     request_deadline_s: float = 600.0
     ping_interval_s: float = 10.0
 

@@ -1,6 +1,7 @@
 """What an operator may set of a slot engine."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from replicas.engine import Determinism
 from replicas.errors import SettingsError
@@ -9,7 +10,8 @@ from replicas.errors import SettingsError
 @dataclass(frozen=True, slots=True)
 class SlotConfig:
     """Sizes of a slot engine. `slots` and `max_len` None are chosen by the free memory (sizing.py), `threads` None is
-    every core that this process may use.
+    the physical cores that this process may use. Both are measured (calibration.py) where `calibrations` is a folder
+    to keep that in.
 
     `prefill_chunk` is the most tokens that one step spends on prompts while others wait for their next token (less
     where attention works in smaller blocks: `longest_chunk`). On the bundled model with two cores 64 tokens take 83
@@ -32,6 +34,7 @@ class SlotConfig:
     cache_bytes: int | None = None
     stall_ratio: float = 2.0
     speculation: bool = False
+    calibrations: Path | None = None
 
     def __post_init__(self) -> None:
         least = {"slots": 1, "threads": 1, "prefill_chunk": 4, "queue_limit": 1}

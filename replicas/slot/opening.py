@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
+import onnxruntime as ort
+
 from replicas.export import Export
 from replicas.host import Host
 from replicas.slot.adapters import Adapters
 from replicas.slot.config import SlotConfig
-from replicas.slot.devices import free_bytes
+from replicas.slot.fitting import Fit, Question, fitted
 from replicas.slot.forward import Forward
 from replicas.slot.place import Provider
 from replicas.slot.providers import available, candidates, first_working, open_session
-from replicas.slot.sizing import SPARE_ROWS, Memory, Sizes, Wanted, sizes_of
+from replicas.slot.sizing import SPARE_ROWS, Sizes, Wanted
 from replicas.slot.slab import KvSlab
 
 
@@ -28,12 +30,16 @@ class Opened:
 
 def open_model(export: Export, config: SlotConfig, host: Host) -> Opened:
     """Open `export` on the first provider that works. Raises EngineFailed, SettingsError."""
-    threads = config.threads or host.usable_cores()
     wanted = Wanted(config.slots, config.max_len, config.cache_bytes)
 
-    def attempt(provider: Provider) -> tuple[Forward, KvSlab, Sizes]:
-        sizes = sizes_of(export, Memory(host.free_bytes(), free_bytes(provider)), wanted)
-        session = open_session(export, provider, threads, is_spinning=config.is_spinning)
+    def attempt(provider: Provider) -> tuple[Forward, KvSlab, Fit]:
+        def opened(threads: int) -> ort.InferenceSession:
+            return open_session(export, provider, threads, is_spinning=config.is_spinning)
+
+        question = Question(export, provider, wanted, config.threads, config.calibrations)
+        fit = fitted(question, opened, host)
+        sizes, threads = fit.sizes, fit.threads
+        session = opened(threads)
         adapters = Adapters(
             lambda: open_session(export, provider, threads, is_spinning=config.is_spinning, with_lora=True),
             provider.device,
@@ -42,8 +48,8 @@ def open_model(export: Export, config: SlotConfig, host: Host) -> Opened:
         forward = Forward(session, export, slab, sizes.slots, sizes.max_len, adapters)
         forward.prefill(0, (0, 0), 0)
         forward.decode(0, (0,), (2,))
-        return forward, slab, sizes
+        return forward, slab, fit
 
     working = first_working(candidates(config.provider, available()), attempt)
-    forward, slab, sizes = working.made
-    return Opened(forward, slab, sizes, threads, working.provider, working.fallbacks)
+    forward, slab, fit = working.made
+    return Opened(forward, slab, fit.sizes, fit.threads, working.provider, working.fallbacks)
