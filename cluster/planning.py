@@ -29,7 +29,15 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
     """The plan. Raises SettingsError naming the model that is missing and the command that brings it."""
     store = ModelStore(models_root(home))
     drain_s = settings.http.request_deadline_s
-    pools = tuple(replace(_pool(model, store, has_gpu=has_gpu), drain_s=drain_s) for model in settings.models)
+    calibrations = calibrations_root(home)
+    pools = tuple(
+        replace(
+            _pool(model, store, has_gpu=has_gpu),
+            drain_s=drain_s,
+            calibrations=calibrations if model.engine.calibrate else None,
+        )
+        for model in settings.models
+    )
     http = settings.http
     return AppPlan(
         pools=pools,
@@ -38,6 +46,7 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
             host=http.host,
             port=http.port,
             body_limit_bytes=http.body_limit_bytes,
+            session_limit_bytes=http.session_limit_bytes,
             request_deadline_s=http.request_deadline_s,
             ping_interval_s=http.ping_interval_s,
         ),

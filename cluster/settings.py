@@ -24,11 +24,13 @@ class Section(BaseModel):
 
 
 class HttpSettings(Section):
-    """The edge. `body_limit_bytes`: an Agent SDK request is about 43 kB (facts), documents are larger."""
+    """The edge. `body_limit_bytes`: an Agent SDK request is about 43 kB (facts), documents are larger.
+    `session_limit_bytes`: a choice; 4096 tokens of Phi-4-mini's KV are 512 MB in half precision."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65534)
     body_limit_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    session_limit_bytes: int = Field(512 * 1024 * 1024, ge=1024)
     request_deadline_s: float = Field(600.0, gt=0)
     ping_interval_s: float = Field(10.0, gt=0)
 

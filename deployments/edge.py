@@ -13,6 +13,7 @@ from deployments.desk import Desk
 from deployments.embedding import EmbeddingDesk
 from deployments.error_responses import CLIENT_CLOSED_REQUEST, ErrorResponses
 from deployments.operations import Operations
+from deployments.session_desk import SessionDesk
 
 
 def build_app(desk: Desk, operations: Operations, extra_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
@@ -29,7 +30,7 @@ def _answer_routes(desk: Desk) -> list[Route]:
     async def messages(request: Request) -> Response:
         return await desk.respond(request, desk.anthropic)
 
-    embeddings = EmbeddingDesk(desk)
+    embeddings, sessions = EmbeddingDesk(desk), SessionDesk(desk.answerer)
 
     async def chat_completions(request: Request) -> Response:
         return await desk.respond(request, desk.openai)
@@ -38,6 +39,8 @@ def _answer_routes(desk: Desk) -> list[Route]:
         Route("/v1/messages", messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", desk.count_tokens, methods=["POST"]),
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/sessions/{session_id:path}/kv", sessions.save, methods=["GET"]),
+        Route("/v1/sessions/{session_id:path}/kv", sessions.load, methods=["PUT"]),
         Route("/v1/embeddings", embeddings.respond, methods=["POST"]),
         Route("/v1/models", desk.list_models, methods=["GET"]),
         Route("/v1/models/{model_id:path}", desk.show_model, methods=["GET"]),

@@ -16,6 +16,7 @@ from deployments.plan import PoolPlan
 from deployments.replica import Admission, PoolReplica, Ticket, warm_up
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.replica_watch import Target
+from deployments.session_transfer import Saved, SessionTransfers, returned
 from replicas.engine import EngineStats, Generation
 from replicas.errors import EngineFailed, ShoalError
 
@@ -33,6 +34,7 @@ class OnnxPool:
         self._id = serve.get_replica_context().replica_id.unique_id
         engine = build_engine(plan)
         self._replica = PoolReplica(engine, ReplicaMetrics(engine.stats))
+        self._sessions = SessionTransfers(engine)
         self._is_warm = False
 
     async def check_health(self) -> None:
@@ -71,6 +73,22 @@ class OnnxPool:
     async def metrics(self, target: Target) -> list[Metric]:
         """Every metric of this replica."""
         return self._replica.metrics.families(self._plan.model, self._id)
+
+    async def save_session(self, target: Target, session_id: str) -> Saved | ShoalError:
+        """Make a session's KV ready to be fetched."""
+        return await returned(self._sessions.save(session_id))
+
+    async def read_session(self, target: Target, transfer_id: str, start: int) -> bytes | ShoalError:
+        """A piece of it."""
+        return await returned(self._sessions.read(transfer_id, start))
+
+    async def write_session(self, target: Target, transfer_id: str, piece: bytes) -> ShoalError | None:
+        """A piece of one that is to be loaded."""
+        return await returned(self._sessions.write(transfer_id, piece))
+
+    async def load_session(self, target: Target, transfer_id: str, session_id: str) -> int | ShoalError:
+        """Give it to the engine."""
+        return await returned(self._sessions.load(transfer_id, session_id))
 
 
 def actor_options(plan: PoolPlan) -> dict[str, object]:

@@ -101,6 +101,18 @@ class PoolClient:
                 response.cancel()  # type: ignore[no-untyped-call]
             outcome.cancel()
 
+    async def ask(self, replica_id: str, timeout_s: float, method: str, *arguments: object) -> object:
+        """What a method of one replica gives. Raises the ShoalError that it returns, EngineFailed, DeadlineExceeded."""
+        try:
+            answer = await asyncio.wait_for(self._ask(method, replica_id, *arguments), timeout_s)
+        except (RayError, RayServeException) as broken:
+            raise EngineFailed(f"the replica was lost ({type(broken).__name__})") from broken
+        except TimeoutError:
+            raise DeadlineExceeded(timeout_s) from None
+        if isinstance(answer, ShoalError):
+            raise answer
+        return answer
+
     async def stats(self, timeout_s: float) -> dict[str, EngineStats]:
         """The engine state of every replica that answers within `timeout_s`, by replica id."""
         answers = await self._ask_all("stats", timeout_s)
@@ -127,8 +139,9 @@ class PoolClient:
                 logger.warning("replica %s did not answer %s: %r", replica_id, method, answer)
         return {i: a for i, a in zip(ids, answers, strict=True) if not isinstance(a, BaseException)}
 
-    async def _ask(self, method: str, replica_id: str) -> object:
-        return await _in_fresh_context(getattr(self._handle, method).remote, Target(replica_id, self._client_id))
+    async def _ask(self, method: str, replica_id: str, *arguments: object) -> object:
+        target = Target(replica_id, self._client_id)
+        return await _in_fresh_context(getattr(self._handle, method).remote, target, *arguments)
 
     def _call(self, generation: Generation) -> DeploymentResponse[object]:
         response = _in_fresh_context(self._handle.generate.remote, self._client_id, generation)

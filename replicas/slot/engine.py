@@ -153,7 +153,10 @@ class SlotEngine:
         return transfer.packed(session_id, session, blocks)
 
     def import_session(self, data: bytes, session_id: str | None = None) -> int:
-        """Take over a session's KV, under another name if one is given; its tokens. Raises InvalidRequest if it is damaged or of another model."""
+        """Take over a session's KV, under another name if one is given; its tokens.
+
+        Raises InvalidRequest if it is damaged or of another model.
+        """
         transfer = self._transfer()
         taken = transfer.unpacked(data)
         return self._call(lambda: transfer.write(taken, session_id or taken.session_id))
@@ -173,9 +176,7 @@ class SlotEngine:
 
     def _transfer(self) -> Transfer:
         if self._cache is None:
-            raise SettingsError(
-                "this engine keeps no KV: its cache_bytes is too small, or its KV lies on a device"
-            )
+            raise SettingsError("this engine keeps no KV: its cache_bytes is too small, or its KV lies on a device")
         return Transfer(self._cache, self._export, self._about, lambda adapter: self._digests.get(adapter, ""))
 
     def _kept_bytes(self) -> int:

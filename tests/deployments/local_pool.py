@@ -5,9 +5,9 @@ with ActorDiedError, its token streams break, nothing that it still made arrives
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import aclosing
-from typing import Generic, TypeVar, cast
+from typing import Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from prometheus_client.metrics_core import Metric
 from ray.exceptions import ActorDiedError
@@ -18,10 +18,12 @@ from deployments.outbox import WireChunk
 from deployments.replica import Admission, PoolReplica
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.replica_watch import Target, watch
+from deployments.session_transfer import SessionTransfers, returned
 from replicas.engine import Engine, EngineStats, Generation
 from replicas.errors import ShoalError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 PUMP = "pump"
 
 
@@ -32,6 +34,7 @@ class LocalReplica:
         self.id = id_
         self.engine = engine
         self.pool = PoolReplica(engine, ReplicaMetrics(engine.stats))
+        self.sessions = SessionTransfers(engine)
         self.is_dead = False
         self.is_stuck = False
         self.generations = 0
@@ -130,6 +133,10 @@ class LocalPool:
         self.stats = Method(self._stats)
         self.metrics = Method(self._metrics)
         self.pump = Method(self._pump)
+        self.save_session = Method(self._transfers(SessionTransfers.save))
+        self.read_session = Method(self._transfers(SessionTransfers.read))
+        self.write_session = Method(self._transfers(SessionTransfers.write))
+        self.load_session = Method(self._transfers(SessionTransfers.load))
 
     def handle(self) -> "DeploymentHandle[object]":
         return cast("DeploymentHandle[object]", self)
@@ -173,6 +180,15 @@ class LocalPool:
     def _metrics(self, target: Target) -> LocalCall[list[Metric]]:
         replica = self._named(target)
         return LocalCall(replica, replica.answer(lambda: replica.pool.metrics.families(self.model, replica.id)))
+
+    def _transfers(
+        self, method: Callable[Concatenate[SessionTransfers, P], Awaitable[T]]
+    ) -> Callable[Concatenate[Target, P], LocalCall[T | ShoalError]]:
+        def call(target: Target, /, *args: P.args, **kwargs: P.kwargs) -> LocalCall[T | ShoalError]:
+            replica = self._named(target)
+            return LocalCall(replica, returned(method(replica.sessions, *args, **kwargs)))
+
+        return call
 
     def _pump(self, target: Target) -> LocalStream:
         return LocalStream(self._named(target), target.client_id)
