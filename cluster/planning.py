@@ -54,7 +54,7 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
 
 
 def _pool(model: ModelSettings, store: ModelStore, *, has_gpu: bool) -> PoolPlan:
-    engine = EnginePlan(**model.engine.model_dump())
+    engine = EnginePlan(**model.engine.model_dump(exclude={"calibrate"}))
     path, created_at, context_tokens = Path(), EPOCH, model.engine.context_tokens or ECHO_CONTEXT_TOKENS
     if engine.kind == "slot":
         stored = _find(model.name, store)

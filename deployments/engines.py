@@ -36,6 +36,7 @@ def slot_config(engine: EnginePlan, context_tokens: int, calibrations: Path | No
         determinism=engine.determinism,
         cache_bytes=engine.cache_bytes,
         stall_ratio=engine.stall_ratio,
+        speculation=engine.speculation,
         calibrations=calibrations,
     )
     if engine.prefill_chunk_tokens is not None:

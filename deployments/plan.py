@@ -34,7 +34,6 @@ class EnginePlan:
     speculation: bool = False
     cache_bytes: int | None = None
     stall_ratio: float = 2.0
-    calibrate: bool = True
 
     @property
     def assumed_slots(self) -> int:
@@ -53,11 +52,14 @@ class PoolPlan:
     created_at: datetime = EPOCH
     context_tokens: int = 4096
     aliases: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()  # LoRA adapters beside the model, by name
+    tool_adapter: str | None = None  # the one for requests that bring tools
     node: Literal["cpu", "gpu"] = "cpu"
     min_replicas: int = 1
     max_replicas: int = 1
     cpus_per_replica: float = 1.0
     calibrations: Path | None = None  # where the engine keeps what it measured; None: it measures nothing
+    tool_adapter: str | None = None  # answers requests that bring tools
     drain_s: float = 600.0  # a replica that is scaled away may finish its answers
 
     @property
