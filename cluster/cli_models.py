@@ -12,6 +12,7 @@ from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
 from cluster.options import JsonOption
 from cluster.planning import models_root
+from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.bundled import ensure_bundled
 from replicas.store import ModelStore, StoredModel
 
@@ -31,6 +32,23 @@ def list_models(as_json: JsonOption = False) -> None:
         size = f"{model.size_bytes / 1e6:.0f} MB"
         table.add_row(model.name, model.architecture, millions, str(model.context_tokens), size)
     out.print(table if models else "the store is empty; `make model` or `shoal models import FILE.gguf` fills it")
+
+
+@models_app.command("adapters")
+def list_adapters(
+    name: Annotated[str, typer.Argument(help="Name of a model in the store.")] = BUNDLED_NAME,
+    as_json: JsonOption = False,
+) -> None:
+    """The LoRA adapters beside a model: a request names one as `MODEL:ADAPTER`."""
+    adapters = ModelStore(models_root(shoal_home())).adapters(name)
+    if as_json:
+        print_json([{**asdict(adapter), "path": str(adapter.path)} for adapter in adapters])
+        return
+    table = Table("adapter", "purpose", "format", "size", box=None)
+    for adapter in adapters:
+        size = f"{adapter.size_bytes / 1e6:.0f} MB"
+        table.add_row(adapter.name, adapter.purpose or "", adapter.format or "", size)
+    out.print(table if adapters else f"{name} has no adapters; put PEFT folders into its folder adapters/")
 
 
 @models_app.command("import")

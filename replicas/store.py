@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from replicas.adapters import FOLDER, StoredAdapter, adapters_of, keep_adapters
 from replicas.errors import ModelImportError, NotFound
 from replicas.gguf import CONVERTER_VERSION, Progress, unheard
 from replicas.gguf.staging import PREFIX, remove_abandoned, staged
@@ -89,6 +90,10 @@ class ModelStore:
             raise NotFound("model", name, _hint(name, [stored.name for stored in self.list()]))
         return model
 
+    def adapters(self, name: str) -> tuple[StoredAdapter, ...]:
+        """The LoRA adapters beside the model called `name`, by name. Raises NotFound."""
+        return adapters_of(self.find(name).path)
+
     def import_gguf(self, path: Path, name: str | None = None, progress: Progress = unheard) -> StoredModel:
         """Convert the GGUF file `path` unless that is done already. Raises ModelImportError.
 
@@ -114,6 +119,8 @@ class ModelStore:
         try:
             with staged(self.root / wanted, is_replacing) as directory:
                 _fill(path, directory, sha256, twins, progress)
+                if is_replacing:
+                    keep_adapters(self.root / wanted, directory)
         except OSError as error:
             return self._winner(path, wanted, sha256, error)
         return replace(self.find(wanted), is_new=True)
@@ -168,7 +175,8 @@ def _fill(path: Path, directory: Path, sha256: str, twins: list[StoredModel], pr
     from replicas.gguf.export import convert
 
     if twins:
-        shutil.copytree(twins[0].path, directory, copy_function=_link, dirs_exist_ok=True)
+        others = shutil.ignore_patterns(FOLDER)
+        shutil.copytree(twins[0].path, directory, copy_function=_link, ignore=others, dirs_exist_ok=True)
         return
     made = convert(path, directory, progress)
     record = Record(source_sha256=sha256, converter=CONVERTER_VERSION, parameters=made.parameters, license=made.license)
