@@ -59,7 +59,6 @@ class PoolPlan:
     max_replicas: int = 1
     cpus_per_replica: float = 1.0
     calibrations: Path | None = None  # where the engine keeps what it measured; None: it measures nothing
-    tool_adapter: str | None = None  # answers requests that bring tools
     drain_s: float = 600.0  # a replica that is scaled away may finish its answers
 
     @property
