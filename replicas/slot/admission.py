@@ -85,6 +85,8 @@ class Admission:
         switch = self._bounds.switch_tokens
         if switch is not None and len(prompt) > switch:
             sequence.lane = Lane(request.adapter, is_long=True)
+        elif switch is not None:
+            sequence.reach = min(sequence.reach, switch)
         return sequence
 
     def _check(self, request: Generation) -> None:

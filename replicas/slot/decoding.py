@@ -16,12 +16,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Decoding:
-    """Decodes the active rows of `work`. `switch_tokens`: where a LongRoPE model changes its factors."""
+    """Decodes the active rows of `work`."""
 
-    def __init__(self, work: Work, passes: Passes, switch_tokens: int | None) -> None:
+    def __init__(self, work: Work, passes: Passes) -> None:
         self._work = work
         self._passes = passes
-        self._switch_tokens = switch_tokens
 
     def step(self) -> None:
         """One token for every row."""
@@ -35,12 +34,9 @@ class Decoding:
         work.pace.decoded(work.requests.clock() - began_s)
 
     def _cross(self) -> None:
-        """Rows whose next token lies beyond the switch are prefilled anew under the long factors."""
-        switch = self._switch_tokens
-        if switch is None:
-            return
+        """Rows whose next token lies beyond LongRoPE's switch are prefilled anew under the long factors."""
         for sequence in list(self._work.rows.active):
-            if not sequence.lane.is_long and sequence.length >= switch:
+            if sequence.length >= sequence.reach:
                 sequence.rebase()
                 self._work.give_up(sequence)
 
@@ -50,9 +46,9 @@ class Decoding:
         try:
             choices = self._passes.decode(row, group)
             work.failures_in_a_row = 0
-        except Exception as error:
+        except Exception:
             _logger.exception("decode failed", extra={"model": work.limits.model, "rows": len(group)})
-            choices = self._one_by_one(row, group, error)
+            choices = self._one_by_one(row, group)
         work.tally.decoded(len(group), clock() - began_s)
         for place, (sequence, choice) in enumerate(zip(group, choices, strict=True), row):
             if sequence.is_done or sequence.run:
@@ -63,21 +59,20 @@ class Decoding:
             else:
                 work.take(place, sequence, choice)
 
-    def _one_by_one(self, row: int, group: list[Sequence], error: Exception) -> list[Choice | None]:
+    def _one_by_one(self, row: int, group: list[Sequence]) -> list[Choice | None]:
+        work = self._work
         choices: list[Choice | None] = []
-        failed: list[Sequence] = []
+        failed: list[tuple[Sequence, Exception]] = []
         for place, sequence in enumerate(group, row):
             try:
                 choices += self._passes.decode(place, [sequence])
+                work.failures_in_a_row = 0
             except Exception as alone:
-                _logger.exception("a row failed alone", extra={"model": self._work.limits.model})
+                _logger.exception("a row failed alone", extra={"model": work.limits.model})
                 choices.append(None)
-                failed.append(sequence)
-                error = alone
-        if len(failed) == len(group):
-            self._work.broke(failed, error)
-        else:
-            failures = self._work.failures_in_a_row
-            self._work.broke(failed, error)
-            self._work.failures_in_a_row = failures  # the model works: it is the requests
+                failed.append((sequence, alone))
+        is_model_broken = len(failed) == len(group)
+        for sequence, error in failed:
+            work.broke(sequence, error, is_model_broken=is_model_broken)
+            is_model_broken = False  # counted
         return choices

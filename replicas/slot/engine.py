@@ -83,8 +83,7 @@ class SlotEngine:
         sizes = opened.sizes
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)
         self._abilities = _Abilities(opened, GrammarCompiler(export.directory, export.vocab, end_ids))
-        switch = export.rope_switch_tokens
-        bounds = Bounds(export.vocab, sizes.max_len, switch)
+        bounds = Bounds(export.vocab, sizes.max_len, export.rope_switch_tokens)
         self._admission = Admission(self.tokenizer, end_ids, bounds, self._abilities)
         self._memory = SlabMemory(opened.slab, sizes.cache_bytes)
         self._cache = self._prefix_cache(opened, config)
@@ -95,7 +94,6 @@ class SlotEngine:
             prefixes=self._cache or NoPrefixes(),
             extension=passes,
             is_drafting=config.speculation,
-            switch_tokens=switch,
             release=opened.forward.close,
         )
         chunk = min(config.prefill_chunk, longest_chunk(export.head_size))

@@ -15,6 +15,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from replicas.errors import ShoalError
 from replicas.slot.lookup import MOST, Lookup
 from replicas.slot.passes import Extension
 from replicas.slot.sequence import Sequence
@@ -46,23 +47,31 @@ class Extending:
         return budget
 
     def _write_run(self, row: int, sequence: Sequence) -> None:
-        start, count = sequence.length, sequence.run
-        planned = sequence.planned
-        tokens = (*sequence.tokens[start : start + count], *planned)
-        logits = self._extended(row, sequence, tokens)
+        work, start, planned = self._work, sequence.length, sequence.planned
+        known = sequence.tokens[start : start + sequence.run]
+        logits = self._extended(row, sequence, (*known, *planned))
         if logits is None:
             return
-        sequence.length += count
-        sequence.planned = ()
+        sequence.length += len(known)
         if not planned:
-            self._work.tally.replayed_tokens += count
-        for place, token in enumerate(planned):
-            self._work.tally.forced_tokens += 1
-            choice = self._extension.judge(logits[place : place + 1], sequence, token)
-            if not self._work.note(row, sequence, choice):
+            work.tally.replayed_tokens += len(known)
+        for place, token in enumerate(planned, len(known)):
+            work.tally.forced_tokens += 1
+            choice = self._extension.judge(logits[place - 1 : place], sequence, token)
+            sequence.planned = sequence.planned[1:]
+            sequence.length += 1  # its KV is there already
+            if not work.note(row, sequence, choice):
                 return
         if sequence.length == len(sequence.tokens):
-            self._work.take(row, sequence, self._extension.choose(logits[-1:], sequence))
+            self._choose(row, sequence, logits[-1:])
+
+    def _choose(self, row: int, sequence: Sequence, logits: NDArray[np.float32]) -> None:
+        try:
+            choice = self._extension.choose(logits, sequence)
+        except ShoalError as error:  # its grammar cannot go on
+            self._work.requests.fail(sequence, error)
+            return
+        self._work.take(row, sequence, choice)
 
     def _draft(self) -> None:
         active = self._work.rows.active
@@ -75,7 +84,7 @@ class Extending:
     def _try_draft(self, row: int, sequence: Sequence) -> None:
         if sequence.lookup is None:
             sequence.lookup = Lookup()
-        draft = sequence.lookup.guess(sequence.tokens, min(MOST, sequence.answer.left - 1))
+        draft = sequence.lookup.guess(sequence.tokens, self._draft_room(sequence))
         if not draft:
             return
         logits = self._extended(row, sequence, (sequence.tokens[-1], *draft))
@@ -96,6 +105,10 @@ class Extending:
         self._work.tally.accepted_tokens += accepted
         sequence.lookup.learn(len(draft), accepted)
 
+    def _draft_room(self, sequence: Sequence) -> int:
+        """How long a draft may be: the model's own choice follows it, and a call stays in its lane."""
+        return min(MOST, sequence.answer.left - 1, sequence.reach - len(sequence.tokens))
+
     def _extended(self, row: int, sequence: Sequence, tokens: tuple[int, ...]) -> NDArray[np.float32] | None:
         """Logits behind each of `tokens`; None if the call failed and `sequence` with it."""
         work = self._work
@@ -104,7 +117,7 @@ class Extending:
             logits = self._extension.extend(row, sequence, tokens)
         except Exception as error:
             _logger.exception("extension failed", extra={"model": work.limits.model, "tokens": len(tokens)})
-            work.broke([sequence], error)
+            work.broke(sequence, error)
             return None
         work.failures_in_a_row = 0
         work.tally.decode_s += work.requests.clock() - began_s

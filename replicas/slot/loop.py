@@ -41,7 +41,6 @@ class Machine:
     prefixes: Prefixes = field(default_factory=NoPrefixes)
     extension: Extension | None = None
     is_drafting: bool = False
-    switch_tokens: int | None = None
     release: Callable[[], None] = lambda: None
 
 
@@ -58,7 +57,7 @@ class Loop:
         pace = Pace(limits.prefill_chunk, limits.stall_ratio)
         work = Work(limits, self._requests, self.rows, machine.memory, machine.prefixes, self.tally, pace)
         self._work = work
-        self._decoding = Decoding(work, machine.passes, machine.switch_tokens)
+        self._decoding = Decoding(work, machine.passes)
         self._prefilling = Prefilling(work, machine.passes)
         self._extending: Extending | None = None
         if machine.extension is not None:

@@ -83,7 +83,7 @@ class Prefilling:
             choice = self._passes.prefill(row, sequence, tokens)
         except Exception as error:
             _logger.exception("prefill failed", extra={"model": work.limits.model, "tokens": tokens})
-            work.broke([sequence], error)
+            work.broke(sequence, error)
             return
         work.failures_in_a_row = 0
         seconds = work.requests.clock() - began_s

@@ -1,6 +1,6 @@
 """Rows of KV as the loop's memory: moved in place, and copied out for requests that give way."""
 
-from weakref import WeakSet
+import weakref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,7 @@ class SlabMemory:
     def __init__(self, slab: KvSlab, limit_bytes: int) -> None:
         self._slab = slab
         self._limit_bytes = limit_bytes
-        self._copies: WeakSet[RowCopy] = WeakSet()
-
-    @property
-    def saved_bytes(self) -> int:
-        """Memory of the copies that are still wanted."""
-        return sum(copy.size_bytes for copy in self._copies)
+        self.saved_bytes = 0  # of the copies that are still wanted
 
     def move(self, source: int, target: int, tokens: int) -> None:
         self._slab.move(source, target, tokens)
@@ -38,10 +33,14 @@ class SlabMemory:
         if not self._slab.arrays or self.saved_bytes + needed > self._limit_bytes:
             return None
         copy = RowCopy([array[row, :, :tokens].copy() for array in self._slab.arrays])
-        self._copies.add(copy)
+        self.saved_bytes += copy.size_bytes
+        weakref.finalize(copy, self._freed, copy.size_bytes).atexit = False
         return Saved(tokens, copy)
 
     def restore(self, row: int, saved: Saved) -> None:
         assert isinstance(saved.content, RowCopy)
         for array, kept in zip(self._slab.arrays, saved.content.arrays, strict=True):
             array[row, :, : saved.tokens] = kept
+
+    def _freed(self, size_bytes: int) -> None:
+        self.saved_bytes -= size_bytes

@@ -75,6 +75,8 @@ class Sequence:
         self.base = len(prompt)
         self.length = 0
         self.lane = Lane(request.adapter)
+        self._most_tokens = len(prompt) + limit
+        self.reach = self._most_tokens  # how many tokens a row of its lane may hold
         self.runs: dict[int, int] = {}  # where a dictated run begins -> how many tokens one call writes there
         self.planned: tuple[int, ...] = ()  # dictated tokens that are not taken yet
         self.saved: Saved | None = None  # its KV, while it has no row
@@ -124,12 +126,16 @@ class Sequence:
         self.is_seated = False
         if self.saved is None:
             self.length = 0
+            self.hidden_sum = None
 
     def rebase(self) -> None:
         """Prefill everything anew under the long rotary factors: what is there was written under the short ones."""
         self.lane = Lane(self.lane.adapter, is_long=True)
+        self.reach = self._most_tokens
         self.base = len(self.tokens)
         self.length = 0
+        self.planned = ()
+        self.runs.clear()
         self.saved = None
         self.chain = []
         self.kept = 0
@@ -152,7 +158,8 @@ class Sequence:
         """See what the grammar dictates after the last token: if it is long enough, one call will write it."""
         if self.constraint is None:
             return
-        dictated = self.constraint.forced()[: min(RUN_MOST - 1, self.answer.left - 1)]
+        room = min(RUN_MOST - 1, self.answer.left - 1, self.reach - len(self.tokens))
+        dictated = self.constraint.forced()[: max(0, room)]
         if len(dictated) + 1 >= RUN_LEAST:
             self.planned = tuple(dictated)
             self.runs[len(self.tokens) - 1] = len(dictated) + 1

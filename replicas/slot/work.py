@@ -41,12 +41,12 @@ class Work:
             self.prefixes.forget(sequence)
             self.requests.fail(sequence, EngineFailed("the model's output is not a number"))
             return False
+        self.tally.generated_tokens += 1
         try:
             text, finish = sequence.take(choice, self.requests.clock())
         except ShoalError as error:
             self.requests.fail(sequence, error)
             return False
-        self.tally.generated_tokens += 1
         if finish is None:
             self.requests.tell(sequence, text)
             return True
@@ -60,12 +60,14 @@ class Work:
         self.rows.compact()
         self.requests.put_back(sequence)
 
-    def broke(self, sequences: list[Sequence], error: Exception) -> None:
-        """A run of the model failed for good: these get the error."""
-        self.failures_in_a_row += 1
-        for sequence in sequences:
-            self.prefixes.forget(sequence)
-            self.requests.fail(sequence, EngineFailed(str(error)))
+    def broke(self, sequence: Sequence, error: Exception, *, is_model_broken: bool = True) -> None:
+        """A call for `sequence` failed for good: it gets the error. An error of ours is the request's own fault."""
+        if isinstance(error, ShoalError):
+            self.requests.fail(sequence, error)
+            return
+        self.failures_in_a_row += is_model_broken
+        self.prefixes.forget(sequence)
+        self.requests.fail(sequence, EngineFailed(str(error)))
 
     def ended(self, row: int, sequence: Sequence) -> None:
         """An answer without tokens is complete."""
