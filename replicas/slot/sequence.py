@@ -59,12 +59,11 @@ class Sequence:
         limit: int,
         constraint: Constraint | None = None,
     ) -> None:
-        sampling = request.sampling
+        self.sampling = sampling = request.sampling
         self.request = request
         self.prompt = prompt
         self.answer = answer
         self.sink = sink
-        self.sampling = sampling
         self.constraint = constraint
         self.seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         has_penalty = sampling.repetition_penalty != 1
@@ -75,8 +74,7 @@ class Sequence:
         self.base = len(prompt)
         self.length = 0
         self.lane = Lane(request.adapter)
-        self._most_tokens = len(prompt) + limit
-        self.reach = self._most_tokens  # how many tokens a row of its lane may hold
+        self.reach = len(prompt) + limit  # how many tokens a row of its lane may hold
         self.runs: dict[int, int] = {}  # where a dictated run begins -> how many tokens one call writes there
         self.planned: tuple[int, ...] = ()  # dictated tokens that are not taken yet
         self.saved: Saved | None = None  # its KV, while it has no row
@@ -131,7 +129,7 @@ class Sequence:
     def rebase(self) -> None:
         """Prefill everything anew under the long rotary factors: what is there was written under the short ones."""
         self.lane = Lane(self.lane.adapter, is_long=True)
-        self.reach = self._most_tokens
+        self.reach = len(self.tokens) + self.answer.left
         self.base = len(self.tokens)
         self.length = 0
         self.planned = ()
