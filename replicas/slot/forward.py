@@ -173,10 +173,8 @@ class Forward:
             binding.bind_input(names.position_ids, "cpu", 0, np.int64, shape, self._positions.ctypes.data)
         logits = (rows.count, positions, self._vocab)
         binding.bind_output(names.logits, "cpu", 0, np.float32, logits, self._logits.ctypes.data)
-        if rows.is_embedding:
-            binding.bind_output(
-                HIDDEN, "cpu"
-            )  # anew: onnxruntime keeps the last call's buffer, of the last call's shape
+        if rows.is_embedding:  # bound anew, or onnxruntime keeps the last call's buffer and its shape
+            binding.bind_output(HIDDEN, "cpu")
         bound.session.run_with_iobinding(binding)
         return binding
 
