@@ -82,7 +82,8 @@ class SlotEngine:
         opened = self._opened = open_model(export, config, Host())
         sizes = opened.sizes
         end_ids = self.tokenizer.stop_ids.union(export.eos_ids)
-        self._abilities = _Abilities(opened, GrammarCompiler(export.directory, export.vocab, end_ids))
+        self._compiler = GrammarCompiler(export.directory, export.vocab, end_ids)
+        self._abilities = _Abilities(opened, self._compiler)
         bounds = Bounds(export.vocab, sizes.max_len, export.rope_switch_tokens)
         self._admission = Admission(self.tokenizer, end_ids, bounds, self._abilities)
         self._memory = SlabMemory(opened.slab, sizes.cache_bytes)
@@ -161,6 +162,7 @@ class SlotEngine:
 
     def close(self) -> None:
         self._loop.close()
+        self._compiler.close()
 
     def _call(self, call: Callable[[], _T]) -> _T:
         return cast(_T, self._loop.call(call).result(CALL_DEADLINE_S))
