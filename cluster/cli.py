@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cluster import cli_demo, cli_doctor, cli_status, cli_talk, instance, up
 from cluster.cli_models import models_app
+from cluster.cli_sessions import sessions_app
 from cluster.cli_swarm import swarm_app
 from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
@@ -33,6 +34,7 @@ app.command()(cli_doctor.doctor)
 app.command()(cli_demo.demo)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
+app.add_typer(sessions_app, name="sessions")
 app.add_typer(swarm_app, name="swarm")
 
 
