@@ -1,4 +1,4 @@
-"""From a call in no dialect to chunks: picks the pool, renders and counts the prompt, clamps it to the context.
+"""From a call in no dialect to chunks: picks the pool, has its prompt made, runs it, reads the calls in the answer.
 
 Used by every process that asks for answers: the ingress for HTTP requests, swarm shards for theirs.
 """
@@ -9,22 +9,26 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.delivery import Delivery
 from deployments.engines import build_tokenizer
 from deployments.plan import APP_NAME, AppPlan, PoolPlan
 from deployments.pool_client import PoolClient
+from deployments.prompting import Prompter
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
-from replicas.errors import ContextOverflow, EngineFailed
+from replicas.errors import EngineFailed, NotFound
+from replicas.tools.parser import CallParser
 from router.call import Call
 from router.catalog import Catalog, ModelCard
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 3  # of a generation whose replica is lost before its first token
+ATTEMPTS = 3  # of a generation whose replica is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Prepared:
 
     pool: PoolPlan
     generation: Generation
+    parser: Callable[[], CallParser | None] = lambda: None  # a new one for each run
 
     @property
     def prompt_tokens(self) -> int:
@@ -53,7 +58,7 @@ class Answerer:
         self._handle_of = handle_of
         self.catalog = catalog(plan)
         self.clients: dict[str, PoolClient] = {}
-        self._tokenizers: dict[str, Tokenizer] = {}
+        self._prompters: dict[str, Prompter] = {}
 
     def start(self) -> None:
         """Open the pools. Call once, on the loop."""
@@ -61,7 +66,7 @@ class Answerer:
             client = PoolClient(self._handle_of(pool), pool.deployment, self.plan.http.ping_interval_s)
             client.start()
             self.clients[pool.model] = client
-            self._tokenizers[pool.model] = build_tokenizer(pool)
+            self._prompters[pool.model] = Prompter(pool, build_tokenizer(pool))
 
     async def close(self) -> None:
         """Close the pools."""
@@ -69,51 +74,61 @@ class Answerer:
             await client.close()
 
     def prepare(self, call: Call) -> Prepared:
-        """Resolve and count. Raises NotFound for the model, ContextOverflow for the prompt."""
-        pool = self.plan.pool(self.catalog.resolve(call.model).id)
-        prompt = self._tokenizers[pool.model].encode_chat(call.messages)
-        room = pool.context_tokens - len(prompt)
-        if room < 1:
-            raise ContextOverflow(len(prompt), pool.context_tokens - 1)
-        generation = Generation(
-            id=call.id,
-            prompt=prompt,
-            sampling=call.sampling,
-            deadline_s=min(call.deadline_s, self.plan.http.request_deadline_s),
-            priority=call.priority,
-            session_id=call.session_id,
-        )
-        return Prepared(pool, generation)
+        """Resolve and count. Raises NotFound for the model, ContextOverflow for the prompt, InvalidRequest."""
+        prompter, call = self._resolved(call)
+        generation = prompter.generation(call, self.plan.http.request_deadline_s)
+        return Prepared(prompter.pool, generation, partial(prompter.parser, call, generation))
 
     def tokenizer(self, model: str) -> Tokenizer:
         """The tokenizer of a resolved model."""
-        return self._tokenizers[model]
+        return self._prompters[model].tokenizer
 
     def count(self, call: Call) -> int:
         """How many tokens the prompt of `call` has, however long it is."""
-        return len(self._tokenizers[self.catalog.resolve(call.model).id].encode_chat(call.messages))
+        prompter, call = self._resolved(call)
+        return len(prompter.prompt(call))
+
+    def _resolved(self, call: Call) -> tuple[Prompter, Call]:
+        """The pool's prompter. A model that nobody knows may be `MODEL:ADAPTER`."""
+        base, colon, adapter = (call.model or "").rpartition(":")
+        try:
+            return self._prompters[self.catalog.resolve(call.model).id], call
+        except NotFound:
+            if not colon or not adapter or not base:
+                raise
+            return self._prompters[self.catalog.resolve(base).id], replace(call, adapter=adapter)
 
     async def run(self, prepared: Prepared) -> AsyncGenerator[list[Chunk], None]:
-        """The chunks of an answer; the first list is empty and says that a replica has admitted it.
+        """The chunks of an answer, tool calls read out of its text; the first list is empty and says that a replica
+        has admitted it.
 
-        A replica that is lost before the first token is replaced by another one, silently.
+        A replica that is lost is replaced by another one, silently: before the first token, and after it too where the
+        engine is strict. Such an answer begins again, and what has been delivered is skipped.
         """
-        client = self.clients[prepared.pool.model]
+        parser = prepared.parser()
+        async with aclosing(self._texts(prepared)) as stream:
+            async for chunks in stream:
+                told = chunks if parser is None else [said for chunk in chunks for said in read_calls(parser, chunk)]
+                if told or not chunks:
+                    yield told
+
+    async def _texts(self, prepared: Prepared) -> AsyncGenerator[list[Chunk], None]:
+        client, delivery = self.clients[prepared.pool.model], Delivery()
         ends_at_s = time.monotonic() + prepared.generation.deadline_s
         for attempt in range(ATTEMPTS):
-            has_begun = False
             attempt_id = f"{prepared.generation.id}.{secrets.token_hex(4)}"
             left_s = max(0.0, ends_at_s - time.monotonic())
             generation = replace(prepared.generation, id=attempt_id, deadline_s=left_s)
             try:
                 async with aclosing(client.generate(generation)) as stream:
                     async for chunks in stream:
-                        has_begun = has_begun or bool(chunks)
-                        yield chunks
+                        yield [delivery.rest(chunk) for chunk in chunks]
                 return
             except EngineFailed as lost:
-                if has_begun or attempt == ATTEMPTS - 1:
+                is_repeatable = not delivery.has_begun or prepared.pool.engine.determinism == "strict"
+                if not is_repeatable or delivery.is_contradicted or attempt == ATTEMPTS - 1:
                     raise
+                delivery.begin_again()
                 logger.warning("generation restarted: %s", lost)
 
     async def answer(self, call: Call) -> AsyncGenerator[Chunk, None]:
@@ -122,6 +137,18 @@ class Answerer:
             async for chunks in stream:
                 for chunk in chunks:
                     yield chunk
+
+
+def read_calls(parser: CallParser, chunk: Chunk) -> list[Chunk]:
+    """`chunk` with its calls read: its tokens and scores in the first part, its `Final` in the last."""
+    said = parser.push(chunk.text)
+    if chunk.final is not None:
+        said += parser.flush()
+    bare = Chunk(chunk.id, "", 0)
+    parts = [replace(bare, text=one) if isinstance(one, str) else replace(bare, call=one) for one in said] or [bare]
+    parts[0] = replace(parts[0], tokens=chunk.tokens, scores=chunk.scores)
+    parts[-1] = replace(parts[-1], final=chunk.final)
+    return [part for part in parts if part != bare]
 
 
 def catalog(plan: AppPlan) -> Catalog:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from replicas.engine import Grammar, Message
-from replicas.errors import NotFound
 from replicas.tools.lark import calls_grammar
 from replicas.tools.parser import CallParser
 from replicas.tools.prompt import LayOut, Prompt, in_system_turn, native, one_call_a_turn, phi
@@ -53,8 +52,6 @@ def layout_of(template: str, tags: Mapping[str, int]) -> ToolLayout:
     return ToolLayout(in_system_turn("user"), HERMES, tags)
 
 
-def adapter_layout(name: str, tags: Mapping[str, int]) -> ToolLayout:
-    """The layout that an adapter calls `name`. Raises NotFound."""
-    if name != CHATML:
-        raise NotFound("tool layout", name, f"there is {CHATML}")
-    return ToolLayout(in_system_turn("tool"), HERMES, tags)
+def adapter_layout(name: str, tags: Mapping[str, int]) -> ToolLayout | None:
+    """The layout that an adapter calls `name`; None for one that nobody here knows."""
+    return ToolLayout(in_system_turn("tool"), HERMES, tags) if name == CHATML else None

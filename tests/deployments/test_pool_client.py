@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from deployments.answering import ATTEMPTS, Answerer, Prepared
-from deployments.plan import AppPlan, HttpPlan
+from deployments.plan import AppPlan, HttpPlan, PoolPlan
 from deployments.pool_client import PoolClient
 from deployments.replica_watch import watch
-from replicas.engine import Chunk, Generation, Message, Sampling
+from replicas.engine import Chunk, Determinism, Generation, Message, Sampling
 from replicas.errors import DeadlineExceeded, EngineFailed
 from router.call import Call
 from tests.deployments.hand_engine import HandEngine, HandStream
@@ -26,13 +26,13 @@ CALL = Call("call", "echo", (Message("user", "hello"),), Sampling(max_tokens=100
 class Bench:
     """A pool with replicas, and an answerer in front of it."""
 
-    def __init__(self, *engines: HandEngine) -> None:
+    def __init__(self, *engines: HandEngine, pool: PoolPlan = ECHO) -> None:
         self.engines = engines
         self.pool = LocalPool(ECHO.deployment, "echo")
         watch(ECHO.deployment).announce(frozenset())
         for engine in engines:
             self.pool.add(engine)
-        self.answerer = Answerer(AppPlan((ECHO,), "echo", HttpPlan()), lambda _: self.pool.handle())
+        self.answerer = Answerer(AppPlan((pool,), "echo", HttpPlan()), lambda _: self.pool.handle())
         self.answerer.start()
 
     @property
@@ -83,17 +83,38 @@ async def test_a_replica_lost_before_the_first_token_is_replaced_silently() -> N
     await bench.answerer.close()
 
 
-async def test_a_replica_lost_after_the_first_token_is_a_typed_error() -> None:
+async def test_a_replica_lost_after_the_first_token_is_finished_by_another_one() -> None:
     bench = Bench(HandEngine(), HandEngine())
-    call = replace(CALL, id="half")
-    async with aclosing(bench.answerer.answer(call)) as chunks:
+    async with aclosing(bench.answerer.answer(replace(CALL, id="half"))) as chunks:
         first = asyncio.ensure_future(anext(chunks))
         (await bench.submitted(bench.engines[0])).say("half")
         assert (await first).text == "half"
         bench.pool.kill(bench.pool.replicas[0])
-        with pytest.raises(EngineFailed, match="lost"):
-            await asyncio.wait_for(anext(chunks), 10)
-    assert bench.pool.replicas[1].generations == 0
+        rest = asyncio.ensure_future(anext(chunks))
+        again = await bench.submitted(bench.engines[1])
+        again.say("half of it")
+        assert (await asyncio.wait_for(rest, 10)).text == " of it"
+    assert again.request.prompt == bench.engines[0].streams[0].request.prompt
+    assert again.request.sampling == bench.engines[0].streams[0].request.sampling
+    await bench.answerer.close()
+
+
+@pytest.mark.parametrize(("determinism", "restarts"), [("strict", 1), ("relaxed", 0)])
+async def test_an_answer_that_cannot_be_finished_as_it_began_is_a_typed_error(
+    determinism: Determinism, restarts: int
+) -> None:
+    bench = Bench(HandEngine(), HandEngine(), pool=replace(ECHO, engine=replace(ECHO.engine, determinism=determinism)))
+    async with aclosing(bench.answerer.answer(CALL)) as chunks:
+        first = asyncio.ensure_future(anext(chunks))
+        (await bench.submitted(bench.engines[0])).say("half")
+        assert (await first).text == "half"
+        bench.pool.kill(bench.pool.replicas[0])
+        rest = asyncio.ensure_future(anext(chunks))
+        if restarts:
+            (await bench.submitted(bench.engines[1])).say("another")
+        with pytest.raises(EngineFailed):
+            await asyncio.wait_for(rest, 10)
+    assert bench.pool.replicas[1].generations == restarts
     await bench.answerer.close()
 
 

@@ -1,0 +1,88 @@
+"""From a call to a generation of one pool: the prompt in the model's layout, the adapter, the grammar, the seed.
+
+Tools go to the adapter that was tuned for them, if the model has one and the caller names no other; the layout and the
+parser are then the adapter's. An engine that follows grammars is held to the tools' schemas: where calls are required
+for the whole answer, else from the moment that one begins.
+"""
+
+import secrets
+from dataclasses import replace
+
+from deployments.plan import PoolPlan
+from replicas.adapters import adapters_of
+from replicas.chat import Tokenizer
+from replicas.engine import Generation, Grammar, Sampling
+from replicas.errors import ContextOverflow
+from replicas.grammar.limits import TEXT_CHARS
+from replicas.tools.layout import ToolLayout, adapter_layout
+from replicas.tools.parser import CallParser
+from replicas.tools.tool import Tool
+from router.call import Call
+
+SEED_BITS = 63
+
+
+class Prompter:
+    """Makes the generations of one pool. An adapter that says nothing of a layout gets the model's own."""
+
+    def __init__(self, pool: PoolPlan, tokenizer: Tokenizer) -> None:
+        self.pool = pool
+        self.tokenizer = tokenizer
+        self._layouts = {one.name: adapter_layout(one.format or "", tokenizer.tags) for one in adapters_of(pool.path)}
+
+    def prompt(self, call: Call) -> tuple[int, ...]:
+        """The prompt as token ids, however long it is."""
+        return self.tokenizer.encode_chat(call.messages, _tools(call), self._layout(self._adapter(call)))
+
+    def generation(self, call: Call, deadline_s: float) -> Generation:
+        """What the engine is asked. Raises InvalidRequest, ContextOverflow for a prompt that leaves no room.
+
+        A seed is drawn for a call that has none: it may have to run twice, and must say the same both times.
+        """
+        prompt = self.prompt(call)
+        if len(prompt) >= self.pool.context_tokens:
+            raise ContextOverflow(len(prompt), self.pool.context_tokens - 1)
+        return Generation(
+            id=call.id,
+            prompt=prompt,
+            sampling=_seeded(call.sampling),
+            deadline_s=min(call.deadline_s, deadline_s),
+            priority=call.priority,
+            session_id=call.session_id,
+            grammar=self._grammar(call),
+            adapter=self._adapter(call),
+            top_logprobs=call.top_logprobs,
+        )
+
+    def parser(self, call: Call, generation: Generation) -> CallParser | None:
+        """What reads the calls in the answer to `generation`; None if it can have none."""
+        if not _tools(call):
+            return None
+        is_certain = generation.grammar is not None and self._is_following
+        return self._layout(generation.adapter).parser(_tools(call), is_certain=is_certain)
+
+    @property
+    def _is_following(self) -> bool:
+        return self.pool.engine.kind == "slot"
+
+    def _adapter(self, call: Call) -> str | None:
+        return call.adapter or (self.pool.tool_adapter if _tools(call) else None)
+
+    def _layout(self, adapter: str | None) -> ToolLayout:
+        return self._layouts.get(adapter or "") or self.tokenizer.tool_layout
+
+    def _grammar(self, call: Call) -> Grammar | None:
+        if not _tools(call) or not self._is_following:
+            return call.grammar
+        layout = self._layout(self._adapter(call))
+        grammar = layout.grammar(call.tools, call.tool_choice, call.grammar)
+        is_free = call.tool_choice.mode == "auto" and call.grammar is None
+        return None if is_free and len(grammar.text) > TEXT_CHARS["lark"] else grammar
+
+
+def _tools(call: Call) -> tuple[Tool, ...]:
+    return () if call.tool_choice.mode == "none" else call.tools
+
+
+def _seeded(sampling: Sampling) -> Sampling:
+    return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(SEED_BITS))
