@@ -19,6 +19,7 @@ from replicas.export import Export
 from replicas.lora import add_lora, find_projections
 from replicas.slot.devices import require_device
 from replicas.slot.graph import engine_graph, load_graph
+from replicas.slot.paging import release_pages
 from replicas.slot.place import CPU, PREFERENCE, Provider
 
 _logger = logging.getLogger(__name__)
@@ -99,4 +100,6 @@ def open_session(
     session = ort.InferenceSession(graph, options, providers=names)
     if session.get_providers()[0] != provider.ort_name:
         raise EngineFailed(f"onnxruntime fell back to {session.get_providers()[0]}")
+    for file in export.model_file.parent.glob(f"{export.model_file.name}*"):
+        release_pages(file)
     return session
