@@ -115,7 +115,7 @@ class CallParser:
         call is one of length 0."""
         found = [(at, len(opener)) for opener in self._openers if (at := self._text.find(opener)) >= 0]
         if not self._syntax.opener and (not self._has_spoken or self._follows_call):
-            ahead = self._text.lstrip(" \n;") if self._follows_call else self._text.lstrip()
+            ahead = self._text.lstrip()
             if ahead.startswith("{"):
                 found.append((len(self._text) - len(ahead), 0))
         return min(found, default=None)
