@@ -11,11 +11,12 @@ DEADLINE_S = 600.0
 
 @dataclass(slots=True)
 class Heard:
-    """A sink. Times are those of `time.perf_counter`; `done` is set by the last chunk."""
+    """A sink. Times are those of `time.perf_counter`; `tokens` are there if the request asked for scores."""
 
     asked_s: float = field(default_factory=time.perf_counter)
     times_s: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     final: Final | None = None
     has_begun: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
@@ -23,6 +24,7 @@ class Heard:
     def __call__(self, chunk: Chunk) -> None:
         self.times_s.extend([time.perf_counter()] * chunk.tokens)
         self.texts.append(chunk.text)
+        self.tokens.extend(score.chosen.token for score in chunk.scores)
         if self.times_s:
             self.has_begun.set()
         if chunk.final is not None:
