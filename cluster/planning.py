@@ -6,12 +6,14 @@ from pathlib import Path
 
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import EPOCH, AppPlan, EnginePlan, HttpPlan, PoolPlan
+from replicas.adapters import StoredAdapter
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.errors import NotFound, SettingsError
 from replicas.export import Export
 from replicas.store import ModelStore, StoredModel
 
 ECHO_CONTEXT_TOKENS = 8192
+TOOLS = "tools"  # the purpose of an adapter that answers requests with tools
 DEFAULT_CONTEXT_TOKENS = 4096  # a choice: slots x context is the KV cache
 
 
@@ -56,9 +58,11 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
 def _pool(model: ModelSettings, store: ModelStore, *, has_gpu: bool) -> PoolPlan:
     engine = EnginePlan(**model.engine.model_dump(exclude={"calibrate"}))
     path, created_at, context_tokens = Path(), EPOCH, model.engine.context_tokens or ECHO_CONTEXT_TOKENS
+    adapters: tuple[StoredAdapter, ...] = ()
     if engine.kind == "slot":
         stored = _find(model.name, store)
         path, created_at = stored.path, datetime.fromtimestamp(stored.path.stat().st_mtime, UTC)
+        adapters = store.adapters(model.name)
         most = Export.load(path).context_tokens
         context_tokens = min(most, model.engine.context_tokens or DEFAULT_CONTEXT_TOKENS)
     node = ("gpu" if has_gpu else "cpu") if model.node == "auto" else model.node
@@ -70,6 +74,8 @@ def _pool(model: ModelSettings, store: ModelStore, *, has_gpu: bool) -> PoolPlan
         created_at=created_at,
         context_tokens=context_tokens,
         aliases=model.aliases,
+        adapters=tuple(adapter.name for adapter in adapters),
+        tool_adapter=next((adapter.name for adapter in adapters if adapter.purpose == TOOLS), None),
         node=node,
         min_replicas=model.replicas.min,
         max_replicas=model.replicas.max,

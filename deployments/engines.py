@@ -1,15 +1,20 @@
 """Builds the engine that a plan names, and the tokenizer that goes with it."""
 
+import logging
 import secrets
 from dataclasses import replace
 from pathlib import Path
 
 from deployments.plan import EnginePlan, PoolPlan
+from replicas.adapters import FOLDER as ADAPTERS
 from replicas.chat import ChatTokenizer, Tokenizer
 from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer
 from replicas.engine import Engine, Generation, Message, Sampling
+from replicas.errors import ShoalError
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
+
+logger = logging.getLogger(__name__)
 
 WARM_UP_DEADLINE_S = 50.0  # below the pool's health_check_timeout_s
 
@@ -21,7 +26,18 @@ def build_engine(plan: PoolPlan) -> Engine:
         return EchoEngine(
             EchoConfig(plan.model, engine.assumed_slots, plan.context_tokens, engine.queue_limit, engine.echo_delay_s)
         )
-    return SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens, plan.calibrations))
+    slot_engine = SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens, plan.calibrations))
+    load_adapters(slot_engine, plan)
+    return slot_engine
+
+
+def load_adapters(engine: SlotEngine, plan: PoolPlan) -> None:
+    """Load the adapters of `plan`. One that does not fit is logged: who names it is refused, all others are answered."""
+    for name in plan.adapters:
+        try:
+            engine.load_adapter(name, plan.path / ADAPTERS / name)
+        except ShoalError as error:
+            logger.warning("adapter %s of %s is not served: %s", name, plan.model, error)
 
 
 def slot_config(engine: EnginePlan, context_tokens: int, calibrations: Path | None = None) -> SlotConfig:

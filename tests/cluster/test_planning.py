@@ -1,5 +1,7 @@
 """Planning: settings and a model store become a plan; a model that is not there is told with what brings it."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,12 +63,34 @@ def test_a_missing_model_is_told_with_the_command_that_brings_it(home: Path, nam
     assert f"`{command}` brings it" in str(caught.value)
 
 
+def test_the_adapters_of_a_model_are_planned_and_the_one_for_tools_among_them(home: Path) -> None:
+    folder = models_root(home) / "tiny" / "adapters"
+    folder.mkdir()
+    for name, about in {"calls": {"purpose": "tools"}, "style": {}}.items():
+        (folder / name).mkdir()
+        (folder / name / "adapter_config.json").write_text("{}")
+        (folder / name / "adapter.json").write_text(json.dumps(about))
+    [pool] = plan_of(settings(), home, has_gpu=False).pools
+    assert (pool.adapters, pool.tool_adapter) == (("calls", "style"), "calls")
+    shutil.rmtree(folder)
+    [pool] = plan_of(settings(), home, has_gpu=False).pools
+    assert (pool.adapters, pool.tool_adapter) == ((), None)
+
+
+def test_measurements_are_kept_in_the_home_unless_that_is_off(home: Path) -> None:
+    kept = [
+        plan_of(settings(engine={"calibrate": on}), home, has_gpu=False).pools[0].calibrations for on in (True, False)
+    ]
+    assert kept == [home / "calibrations", None]
+
+
 def test_every_bound_of_the_settings_reaches_the_plan(home: Path) -> None:
     tree = {
         "http": {
             "port": 9,
             "host": "::1",
             "body_limit_bytes": 2000,
+            "session_limit_bytes": 3000,
             "request_deadline_s": 3.0,
             "ping_interval_s": 2.0,
         },
@@ -81,7 +105,7 @@ def test_every_bound_of_the_settings_reaches_the_plan(home: Path) -> None:
     }
     plan = plan_of(Settings.model_validate(tree), home, has_gpu=False)
     http, [pool] = plan.http, plan.pools
-    assert (http.port, http.host, http.body_limit_bytes) == (9, "::1", 2000)
+    assert (http.port, http.host, http.body_limit_bytes, http.session_limit_bytes) == (9, "::1", 2000, 3000)
     assert (http.request_deadline_s, http.ping_interval_s) == (3.0, 2.0)
     assert (pool.aliases, pool.min_replicas, pool.max_replicas) == (("t",), 2, 3)
     assert pool.request_limit == 3 * (5 + 7)
