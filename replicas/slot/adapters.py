@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import onnxruntime as ort
 
-from replicas.errors import InvalidRequest
+from replicas.errors import InvalidRequest, NotFound
 from replicas.lora import LoraWeights
 from replicas.slot.place import Device
 
@@ -37,12 +37,12 @@ class Adapters:
         self._values[name] = {key: make(array, self._device, 0) for key, array in weights.arrays.items()}
 
     def remove(self, name: str) -> None:
-        """Raises InvalidRequest for a name that is not loaded."""
+        """Raises NotFound for a name that is not loaded."""
         self._values_of(name)
         del self._values[name]
 
     def bind(self, name: str) -> tuple[ort.InferenceSession, ort.IOBinding]:
-        """The session, and a new binding of it with the adapter's weights in. Raises InvalidRequest."""
+        """The session, and a new binding of it with the adapter's weights in. Raises NotFound."""
         values, session = self._values_of(name), self._session
         assert session is not None  # opened before the first adapter went in
         binding = session.io_binding()
@@ -57,6 +57,5 @@ class Adapters:
 
     def _values_of(self, name: str) -> dict[str, ort.OrtValue]:
         if name not in self._values:
-            have = ", ".join(self.names) or "none"
-            raise InvalidRequest(f"no adapter called {name!r} is loaded; there are: {have}", "adapter")
+            raise NotFound("adapter", name, f"loaded: {', '.join(self.names) or 'none'}")
         return self._values[name]

@@ -135,7 +135,7 @@ class Forward:
         self._adapters.add(name, weights)
 
     def remove_adapter(self, name: str) -> None:
-        """Free the adapter; no pass in a lane of it may follow. Raises InvalidRequest for one that is not there."""
+        """Free the adapter; no pass in a lane of it may follow. Raises NotFound."""
         self._adapters.remove(name)
         self._bound = {rows: bound for rows, bound in self._bound.items() if rows.adapter != name}
 

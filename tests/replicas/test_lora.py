@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from replicas.errors import InvalidRequest, ModelImportError
+from replicas.errors import InvalidRequest, ModelImportError, NotFound
 from replicas.export import Export
 from replicas.gguf.export import export as export_gguf
 from replicas.lora import LoraWeights, Projection, add_lora, find_projections
@@ -76,13 +76,13 @@ def test_adapters_come_and_go_and_the_bare_model_stays(forward: Forward, tmp_pat
 
 def test_a_name_is_loaded_once_and_must_be_loaded(forward: Forward, tmp_path: Path) -> None:
     weights = LoraWeights.read(write_peft(tmp_path / "adapter", random_pairs()), tiny())
-    with pytest.raises(InvalidRequest, match="no adapter called 'one' is loaded; there are: none"):
+    with pytest.raises(NotFound, match="adapter 'one' does not exist: loaded: none"):
         forward.prefill(0, IDS, 0, Lane("one"))
     forward.add_adapter("one", weights)
     with pytest.raises(InvalidRequest, match="loaded already"):
         forward.add_adapter("one", weights)
     forward.remove_adapter("one")
-    with pytest.raises(InvalidRequest, match="no adapter called 'one'"):
+    with pytest.raises(NotFound, match="adapter 'one'"):
         forward.remove_adapter("one")
 
 
