@@ -47,8 +47,9 @@ class Extending:
         return budget
 
     def _write_run(self, row: int, sequence: Sequence) -> None:
-        work, start, planned = self._work, sequence.length, sequence.planned
-        known = sequence.tokens[start : start + sequence.run]
+        work, end = self._work, sequence.length + sequence.run
+        known = sequence.tokens[sequence.length : end]
+        planned = sequence.planned if end > len(sequence.tokens) else ()  # else it is an earlier run, written again
         logits = self._extended(row, sequence, (*known, *planned))
         if logits is None:
             return
