@@ -9,10 +9,12 @@ written for other models.
 from collections.abc import Mapping, Sequence
 
 from replicas.engine import Grammar
+from replicas.errors import InvalidRequest
+from replicas.grammar.schema import Json, followable, parsed
 from replicas.tools.syntax import TOOL_TAGS, CallSyntax
-from replicas.tools.tool import Tool, ToolChoice, object_of, written
+from replicas.tools.tool import Tool, ToolChoice, written
 
-_JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
+_NO_FORM = "tools: beside tools of the model's own choice only a JSON schema can be the form of the answer"
 
 
 def calls_grammar(
@@ -37,8 +39,10 @@ def calls_grammar(
 
 def _choosing(syntax: CallSyntax, opener: str, more: str, others: Sequence[int], said: Grammar | None) -> list[str]:
     """The rules of an answer that may call."""
-    if said is not None and said.kind == "json_schema":
-        return [f"start: %json {said.text} | {opener} calls {more}"]
+    if said is not None:
+        if said.kind != "json_schema":
+            raise InvalidRequest(_NO_FORM, "tools")
+        return [f"start: %json {written(followable(parsed(said.text)))} | {opener} calls {more}"]
     if not syntax.opener:
         return [f"start: calls {more} | words", r"words: /[^{](?s:.*)/ |"]
     if opener.startswith("<"):
@@ -60,11 +64,18 @@ def _again(syntax: CallSyntax, opener: str) -> str:
 
 
 def _schema(tool: Tool) -> str:
-    """The tool's schema, closed: a model is not to invent arguments."""
-    schema = {"type": "object", **(object_of(tool.schema) or {})}
-    if schema.keys().isdisjoint(("$ref", "allOf", "anyOf", "oneOf", "patternProperties")):
-        schema.setdefault("additionalProperties", False)
-    return written({**schema, "x-guidance": _JSON_STYLE})
+    """The tool's schema as llguidance can follow it. Raises InvalidRequest that names the tool."""
+    try:
+        schema = followable({"type": "object", **_object(parsed(tool.schema))})
+    except InvalidRequest as error:
+        words = f"tools: the schema of {tool.name!r} cannot be followed: {error.message}"
+        raise InvalidRequest(words, "tools") from error
+    edited = _object(schema)
+    return written({**edited, "x-guidance": {**_object(edited["x-guidance"]), "lenient": True}})
+
+
+def _object(schema: Json) -> dict[str, Json]:
+    return schema if isinstance(schema, dict) else {}
 
 
 def _tag(tag: str, tags: Mapping[str, int]) -> str:
