@@ -32,7 +32,7 @@ def build_engine(plan: PoolPlan) -> Engine:
 
 
 def load_adapters(engine: SlotEngine, plan: PoolPlan) -> None:
-    """Load the adapters of `plan`. One that does not fit is logged: who names it is refused, all others are answered."""
+    """Load the adapters of `plan`. One that does not fit is logged: who names it is refused, the others are not."""
     for name in plan.adapters:
         try:
             engine.load_adapter(name, plan.path / ADAPTERS / name)

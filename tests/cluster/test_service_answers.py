@@ -1,12 +1,14 @@
 """Answers of the real service over a socket, by the vendors' own SDKs and by plain HTTP."""
 
 import asyncio
+import math
 
 import anthropic
 import httpx
 import openai
 import pytest
 
+from deployments.session_transfer import PIECE_BYTES
 from tests.cluster.conftest import MODEL, Service
 
 pytestmark = pytest.mark.cluster
@@ -37,7 +39,7 @@ def test_the_anthropic_sdk_streams_the_same_text_and_the_count_is_exact(service:
         final = stream.get_final_message()
     assert "Paris" in "".join(pieces)
     assert len(pieces) > 1
-    assert final.usage.input_tokens == counted.input_tokens
+    assert final.usage.input_tokens + (final.usage.cache_read_input_tokens or 0) == counted.input_tokens
     assert final.usage.output_tokens > 1
 
 
@@ -98,6 +100,27 @@ def test_both_replicas_of_a_pool_answer_and_report(service: Service) -> None:
     made = [int(str(engine["generated_tokens_total"])) for engine in service.engines("echo").values()]
     assert len(made) == 2
     assert min(made) > 0
+
+
+def test_embeddings_are_unit_vectors_that_tell_texts_apart(service: Service) -> None:
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="local", max_retries=0)
+    answer = client.embeddings.create(model=MODEL, input=["The sea is deep.", "The sea is deep.", "Count to ten."])
+    first, same, other = (item.embedding for item in answer.data)
+    assert first == same != other
+    assert math.hypot(*first) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_session_is_saved_and_goes_on_under_another_name(service: Service) -> None:
+    turn = {"role": "user", "content": "Remember this: " + "one two three four five " * 40}
+    body: dict[str, object] = {"model": MODEL, "max_tokens": 4, "messages": [turn], "session_id": "first"}
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+        saved = client.get("/v1/sessions/first/kv")
+        assert len(saved.content) == int(saved.headers["content-length"]) > PIECE_BYTES
+        loaded = client.put("/v1/sessions/second/kv", content=saved.content)
+        assert loaded.json()["tokens"] > 100
+        again = client.post("/v1/chat/completions", json={**body, "session_id": "second"}).json()
+    assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= loaded.json()["tokens"]
 
 
 def test_metrics_of_every_replica_reach_prometheus_under_both_names(service: Service) -> None:
