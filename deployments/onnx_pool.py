@@ -114,7 +114,7 @@ def onnx_pool(plan: PoolPlan) -> serve.Application:
     deployed: serve.Deployment = serve.deployment(
         name=plan.deployment,
         ray_actor_options=actor_options(plan),
-        max_ongoing_requests=plan.engine.assumed_slots + plan.engine.queue_limit + CLIENT_CALLS,
+        max_ongoing_requests=plan.engine.most_slots + plan.engine.queue_limit + CLIENT_CALLS,
         request_router_config=RequestRouterConfig.model_validate({"request_router_class": ROUTER}),
         autoscaling_config=autoscaling(plan),
         graceful_shutdown_timeout_s=plan.drain_s,

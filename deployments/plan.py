@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from replicas.engine import Determinism
+from replicas.slot.sizing import MOST_SLOTS
 
 APP_NAME = "shoal"
 ASSUMED_SLOTS = 16
-"""Of an engine that chooses for itself. With fewer, requests wait in its queue; with more, some slots stay free."""
+"""Of an engine that chooses for itself: a pool grows past so many generations a replica."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -37,8 +38,13 @@ class EnginePlan:
 
     @property
     def assumed_slots(self) -> int:
-        """The slots that admission and scaling count with, before an engine has said how many it has."""
+        """The slots that scaling counts with, before an engine has said how many it has."""
         return self.slots or ASSUMED_SLOTS
+
+    @property
+    def most_slots(self) -> int:
+        """The slots that admission counts with: no engine chooses more for itself."""
+        return self.slots or MOST_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class PoolPlan:
     @property
     def request_limit(self) -> int:
         """Requests that the pool takes before it refuses: what runs plus what waits, at its largest."""
-        return self.max_replicas * (self.engine.assumed_slots + self.engine.queue_limit)
+        return self.max_replicas * (self.engine.most_slots + self.engine.queue_limit)
 
 
 @dataclass(frozen=True, slots=True)

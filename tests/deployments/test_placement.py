@@ -17,6 +17,7 @@ from deployments.plan import ASSUMED_SLOTS, AppPlan, EnginePlan, PoolPlan
 from deployments.replica_router import TargetedRouter
 from deployments.replica_watch import ReplicaWatch, Target
 from replicas.engine import Generation, Sampling
+from replicas.slot.sizing import MOST_SLOTS
 
 POOL = PoolPlan("smol", Path(), EnginePlan(slots=8, queue_limit=16), min_replicas=2, max_replicas=5)
 
@@ -44,9 +45,9 @@ def test_a_pool_admits_what_all_its_replicas_can_hold() -> None:
     assert POOL.request_limit == 5 * (8 + 16)
 
 
-def test_an_engine_that_chooses_its_slots_is_counted_with_what_is_assumed_of_it() -> None:
+def test_an_engine_that_chooses_its_slots_is_admitted_with_the_most_and_scaled_with_the_usual() -> None:
     pool = PoolPlan("smol", Path(), EnginePlan(queue_limit=16))
-    assert pool.request_limit == ASSUMED_SLOTS + 16
+    assert pool.request_limit == MOST_SLOTS + 16
     assert autoscaling(pool).get_target_ongoing_requests() == ASSUMED_SLOTS + 1
 
 
