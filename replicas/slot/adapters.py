@@ -1,10 +1,12 @@
 """The LoRA adapters of one engine: the session that runs them, and their weights in the device's memory.
 
-The session is opened with the first adapter and stays: rows of the bare model keep the unedited graph, which has less
-to do. The weights of an adapter are inputs, bound once by pointer for each range of rows, so another adapter is
-another binding and costs nothing per step.
+The session is opened for the first adapter and stays: rows of the bare model keep the unedited graph, which has less
+to do. That takes as long as opening the model itself, and as much memory, so `open` may be called on a thread of its
+own. The weights of an adapter are inputs, bound once by pointer for each range of rows: another adapter is another
+binding and costs nothing per step.
 """
 
+import threading
 from collections.abc import Callable
 
 import onnxruntime as ort
@@ -15,11 +17,12 @@ from replicas.slot.place import Device
 
 
 class Adapters:
-    """Adapters by name. `open_session` opens the model with LoRA terms. Not thread-safe."""
+    """Adapters by name. `open_session` opens the model with LoRA terms. `names` and `open` may be called from any thread."""
 
     def __init__(self, open_session: Callable[[], ort.InferenceSession], device: Device) -> None:
         self._open_session = open_session
         self._device = device
+        self._opening = threading.Lock()
         self._session: ort.InferenceSession | None = None
         self._values: dict[str, dict[str, ort.OrtValue]] = {}
 
@@ -27,19 +30,25 @@ class Adapters:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._values))
 
+    def open(self) -> None:
+        """Open the session unless it is open. Raises whatever opening it raises."""
+        with self._opening:
+            if self._session is None:
+                self._session = self._open_session()
+
     def add(self, name: str, weights: LoraWeights) -> None:
         """Raises InvalidRequest for a name that is taken, and whatever opening the session raises."""
         if name in self._values:
             raise InvalidRequest(f"an adapter called {name!r} is loaded already; unload it first", "adapter")
-        if self._session is None:
-            self._session = self._open_session()
+        self.open()
         make = ort.OrtValue.ortvalue_from_numpy
-        self._values[name] = {key: make(array, self._device, 0) for key, array in weights.arrays.items()}
+        values = {key: make(array, self._device, 0) for key, array in weights.arrays.items()}
+        self._values = {**self._values, name: values}  # in one step, for those who read the names
 
     def remove(self, name: str) -> None:
         """Raises NotFound for a name that is not loaded."""
         self._values_of(name)
-        del self._values[name]
+        self._values = {other: values for other, values in self._values.items() if other != name}
 
     def bind(self, name: str) -> tuple[ort.InferenceSession, ort.IOBinding]:
         """The session, and a new binding of it with the adapter's weights in. Raises NotFound."""
@@ -52,7 +61,7 @@ class Adapters:
 
     def close(self) -> None:
         """Free the weights and the session; nothing may be bound to them any more."""
-        self._values.clear()
+        self._values = {}
         self._session = None
 
     def _values_of(self, name: str) -> dict[str, ort.OrtValue]:

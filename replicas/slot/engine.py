@@ -122,6 +122,7 @@ class SlotEngine:
         """
         weights = LoraWeights.read(path, self._export)
         digest = _digest(weights)
+        self._opened.forward.open_adapters()  # here, or all streams would wait for it
 
         def add() -> None:
             self._opened.forward.add_adapter(name, weights)

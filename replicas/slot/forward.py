@@ -127,11 +127,12 @@ class Forward:
         """The names of the adapters that a lane may have."""
         return self._adapters.names
 
-    def add_adapter(self, name: str, weights: LoraWeights) -> None:
-        """Make `name` an adapter for lanes. The first one opens a session, which takes as long as the model's own.
+    def open_adapters(self) -> None:
+        """Get ready for adapters, which takes as long as opening the model did. From any thread; once is enough."""
+        self._adapters.open()
 
-        Raises InvalidRequest for a name that is taken.
-        """
+    def add_adapter(self, name: str, weights: LoraWeights) -> None:
+        """Make `name` an adapter for lanes; at once after `open_adapters`. Raises InvalidRequest for a taken name."""
         self._adapters.add(name, weights)
 
     def remove_adapter(self, name: str) -> None:
