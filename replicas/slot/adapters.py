@@ -17,7 +17,7 @@ from replicas.slot.place import Device
 
 
 class Adapters:
-    """Adapters by name. `open_session` opens the model with LoRA terms. `names` and `open` may be called from any thread."""
+    """Adapters by name. `open_session` opens the model with LoRA terms. `names` and `open` are for any thread."""
 
     def __init__(self, open_session: Callable[[], ort.InferenceSession], device: Device) -> None:
         self._open_session = open_session

@@ -1,5 +1,6 @@
 """Adapters in the engine: named per request, side by side, loaded and unloaded while it runs."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from replicas.engine import Finish, Generation, Message
 from replicas.errors import InvalidRequest, ModelImportError, NotFound
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
+from replicas.slot.adapters import Adapters
 from tests.models import bundled_export
-from tests.replicas.engines import Inbox, asked, sampled, slot_engine
+from tests.replicas.engines import WAIT_S, Inbox, asked, sampled, slot_engine
 from tests.replicas.peft import random_pairs, write_peft
 
 NAMES = (None, "one", "two")
@@ -75,6 +77,23 @@ def test_an_adapter_in_use_is_not_unloaded(tmp_path: Path) -> None:
     assert inbox.final().error is None
     engine.unload_adapter("one")
     assert engine.stats().adapters == ()
+    engine.close()
+
+
+def test_answers_run_on_while_the_first_adapter_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_open, open_now, engine = threading.Event(), Adapters.open, slot_engine()
+
+    def slow(adapters: Adapters) -> None:
+        assert may_open.wait(WAIT_S)
+        open_now(adapters)
+
+    monkeypatch.setattr(Adapters, "open", slow)
+    loading = threading.Thread(target=engine.load_adapter, args=("one", write_peft(tmp_path / "one", random_pairs())))
+    loading.start()
+    assert _submitted(engine, "meanwhile", None).final().error is None
+    may_open.set()
+    loading.join(WAIT_S)
+    assert engine.stats().adapters == ("one",)
     engine.close()
 
 
