@@ -63,7 +63,8 @@ def test_no_text_becomes_a_control_token(parts: list[str], role: Role) -> None:
     ids = chat.encode_chat([Message(role, content), Message("user", "y")])
     for control in (ENDOFTEXT, IM_START, IM_END):
         assert ids.count(control) == honest.count(control)
-    assert _read(ids) == _read(honest).replace("\nx<", f"\n{content}<", 1)
+    said = content if content or role != "tool" else "(empty)"  # this template knows no tools: results are words
+    assert _read(ids) == _read(honest).replace("\nx", f"\n{said}", 1)
 
 
 def test_private_use_characters_of_a_user_survive(chat: ChatTokenizer) -> None:
