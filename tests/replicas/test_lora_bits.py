@@ -16,7 +16,7 @@ from replicas.lora import LoraWeights, add_lora, find_projections
 from replicas.lora.peft import Factors, PeftAdapter
 from replicas.slot.forward import Forward
 from replicas.slot.lane import Lane
-from tests.models import Tiny, tiny_export
+from tests.models import Tiny, tiny_export, tiny_longrope_export
 from tests.replicas.passes import BLOCK, PROMPT, chunks, decoded_alone_and_together, opened, prefilled
 from tests.replicas.peft import random_pairs, write_peft
 
@@ -55,6 +55,18 @@ def test_neighbours_do_not_show(forward: Forward, rows: int) -> None:
     lengths = [70, 3, 40, 2, 55, 61, 7, 8, 9, 33, 34, 35, 36, 37, 38, 39][-rows:]
     alone, together = decoded_alone_and_together(forward, lengths, LANE)
     assert all(np.array_equal(one, row) for one, row in zip(alone, together, strict=True))
+
+
+def test_an_adapter_works_in_both_regimes_of_longrope(tmp_path: Path) -> None:
+    export = Export.load(tiny_longrope_export(tmp_path / "tiny", switch_tokens=48))
+    forward = opened(export)
+    forward.add_adapter("one", LoraWeights.read(write_peft(tmp_path / "adapter", random_pairs()), export))
+    lanes = [Lane(adapter, is_long=is_long) for adapter in (None, "one") for is_long in (False, True)]
+    whole = [prefilled(forward, 0, PROMPT[:40], [20, 20], lane) for lane in lanes]
+    cut = [prefilled(forward, 1, PROMPT[:40], [7, 30, 3], lane) for lane in lanes]
+    assert np.array_equal(whole, cut)
+    assert len({logits.tobytes() for logits in whole}) == 4
+    forward.close()
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
