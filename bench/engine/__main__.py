@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.engine.conversation import talks
 from bench.engine.models import Contestant, bundled, random_100m
-from bench.engine.peer import peers
+from bench.engine.peer import environment, peers
 from bench.engine.race import race
 from bench.engine.report import Found, table, tree
 from bench.engine.side import Place
@@ -41,7 +41,7 @@ class Size:
     calm_s: float
 
 
-QUICK = Size((1, 8), rounds=1, prompt_tokens=32, answer_tokens=32, longest_prompt=512, calm_s=0.5)
+QUICK = Size((1, 8), rounds=1, prompt_tokens=32, answer_tokens=64, longest_prompt=512, calm_s=1.0)
 FULL = Size((1, 2, 4, 8, 16), rounds=3, prompt_tokens=64, answer_tokens=128, longest_prompt=4096, calm_s=4.0)
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     head = {"command": "python -m bench.engine", "threads": chosen.threads, "rounds": size.rounds}
     chosen.json.write_text(json.dumps({**head, "models": trees}, indent=2) + "\n")
     command = [str(chosen.llama_python), "-m", "bench.engine.plot", str(chosen.json), str(chosen.png)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
+    if subprocess.run(command, capture_output=True, check=False, env=environment()).returncode:
         print(f"no plot: {chosen.llama_python} has no matplotlib (pip install '.[bench]')")
 
 

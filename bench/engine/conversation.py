@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from tokenizers import Tokenizer
+
 from bench.engine.asking import Heard, ask
 from replicas.engine import Generation, Message, Sampling
 from replicas.export import Export
@@ -57,22 +59,23 @@ class Talk:
 def talks(model: Path, threads: int, rounds: int, history_tokens: int = HISTORY_TOKENS) -> list[Talk]:
     """One row for each kind of engine."""
     export = Export.load(model)
-    engines = {kind: SlotEngine(export, _config(kind, threads)) for kind in KINDS}
+    tokenizer = Tokenizer.from_file(str(export.directory / "tokenizer.json"))
+    engines = {kind: SlotEngine(export, _config(kind, threads, export.context_tokens)) for kind in KINDS}
     found: dict[Kind, list[Talk]] = {kind: [] for kind in KINDS}
     try:
         for seed in range(rounds):
             for kind in KINDS[seed % 3 :] + KINDS[: seed % 3]:
-                found[kind].append(_talk(engines[kind], kind, seed, history_tokens))
+                found[kind].append(_Talker(engines[kind], tokenizer, seed).talk(kind, history_tokens))
     finally:
         for engine in engines.values():
             engine.close()
     return [_median(kind, found[kind]) for kind in KINDS]
 
 
-def _config(kind: Kind, threads: int) -> SlotConfig:
+def _config(kind: Kind, threads: int, context_tokens: int) -> SlotConfig:
     return SlotConfig(
         slots=2,
-        max_len=4096,
+        max_len=min(4096, context_tokens),
         threads=threads,
         provider="cpu",
         determinism="relaxed" if kind == "relaxed" else "strict",
@@ -80,33 +83,41 @@ def _config(kind: Kind, threads: int) -> SlotConfig:
     )
 
 
-def _talk(engine: SlotEngine, kind: Kind, seed: int, history_tokens: int) -> Talk:
-    before = engine.stats()
-    draw = random.Random(seed)
-    words = max(1, history_tokens // (TURNS - 1) - ANSWER_TOKENS - 8)
-    messages: list[Message] = []
-    for _ in range(TURNS - 1):
-        messages.append(_question(draw, seed, words))
-        messages.append(Message("assistant", "".join(_turn(engine, messages, seed).texts)))
-    last = _turn(engine, [*messages, _question(draw, seed, words=12)], seed)
-    after = engine.stats()
-    return Talk(
-        kind,
-        last.final.usage.prompt if last.final is not None else 0,
-        1e3 * last.ttft_s,
-        after.cached_tokens_total - before.cached_tokens_total,
-        after.recomputed_tokens_total - before.recomputed_tokens_total,
-    )
+class _Talker:
+    """One conversation on one engine. Questions grow the history by even steps, however long the answers are."""
 
+    def __init__(self, engine: SlotEngine, tokenizer: Tokenizer, seed: int) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._seed = seed
+        self._draw = random.Random(seed)
+        self._messages: list[Message] = []
 
-def _question(draw: random.Random, seed: int, words: int) -> Message:
-    return Message("user", f"{seed}. " + " ".join(draw.choice(WORDS) for _ in range(words)))
+    def talk(self, kind: Kind, history_tokens: int) -> Talk:
+        before = self._engine.stats()
+        for turn in range(1, TURNS):
+            answer = self._turn(history_tokens * turn // (TURNS - 1) - ANSWER_TOKENS)
+            self._messages.append(Message("assistant", "".join(answer.texts)))
+        last = self._turn(0)
+        after = self._engine.stats()
+        return Talk(
+            kind,
+            last.final.usage.prompt if last.final is not None else 0,
+            1e3 * last.ttft_s,
+            after.cached_tokens_total - before.cached_tokens_total,
+            after.recomputed_tokens_total - before.recomputed_tokens_total,
+        )
 
-
-def _turn(engine: SlotEngine, messages: list[Message], seed: int) -> Heard:
-    session = f"talk-{seed}"
-    sampling = Sampling(max_tokens=ANSWER_TOKENS, ignore_eos=True)
-    return ask(engine, Generation(f"{session}-{len(messages)}", tuple(messages), sampling, session_id=session))
+    def _turn(self, up_to_tokens: int) -> Heard:
+        """Ask with at least a few words, and with as many as bring the whole text to `up_to_tokens`."""
+        words = [f"{self._seed}.", *(self._draw.choice(WORDS) for _ in range(8))]
+        held = sum(len(self._tokenizer.encode(message.content).ids) for message in self._messages)
+        while held + len(self._tokenizer.encode(" ".join(words)).ids) < up_to_tokens:
+            words.append(self._draw.choice(WORDS))
+        self._messages.append(Message("user", " ".join(words)))
+        session = f"talk-{self._seed}"
+        id_, sampling = f"{session}-{len(self._messages)}", Sampling(max_tokens=ANSWER_TOKENS, ignore_eos=True)
+        return ask(self._engine, Generation(id_, tuple(self._messages), sampling, session_id=session))
 
 
 def _median(kind: Kind, found: list[Talk]) -> Talk:

@@ -16,6 +16,11 @@ DEADLINE_S = 600.0
 _ROOT = Path(__file__).parents[2]
 
 
+def environment() -> dict[str, str]:
+    """With which any interpreter finds this package by `-m`, where this project is not installed."""
+    return {**os.environ, "PYTHONPATH": str(_ROOT)}
+
+
 class PeerMissing(Exception):
     """A side cannot run here; the words say why."""
 
@@ -27,8 +32,6 @@ class Peer:
         self.name = name
         sizes = (place.threads, place.streams, place.max_len)
         command = [str(python), "-m", "bench.engine.worker", name, str(place.model), *map(str, sizes)]
-        # -m finds the package by PYTHONPATH: another interpreter does not have this project installed.
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
         try:
             self._process = subprocess.Popen(
                 command,
@@ -36,7 +39,7 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                env=environment,
+                env=environment(),
             )
         except OSError as error:
             raise PeerMissing(f"{python} cannot be run ({error.strerror})") from error

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from bench.engine.asking import DEADLINE_S, Heard
 from bench.engine.measures import percentile
+from bench.engine.work import random_ids
 from replicas.engine import Generation, Sampling
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 
 STREAMS = 4
 LONGEST_PROMPT = 4096
+RUNNING_PROMPT = 16
 AIM = 2.0
 
 
@@ -43,22 +45,24 @@ def stall(model: Path, threads: int, calm_s: float, longest: int = LONGEST_PROMP
     config = SlotConfig(slots=STREAMS + 1, max_len=limit, threads=threads, provider="cpu", cache_bytes=0)
     engine = SlotEngine(export, config)
     try:
-        return _measure(engine, _ids(0, prompt_tokens), limit, calm_s)
+        return _measure(engine, export.vocab, prompt_tokens, calm_s)
     finally:
         engine.close()
 
 
-def _measure(engine: SlotEngine, prompt: tuple[int, ...], limit: int, calm_s: float) -> Stall:
+def _measure(engine: SlotEngine, vocab: int, prompt_tokens: int, calm_s: float) -> Stall:
+    draw = random.Random(0)
     running = [Heard() for _ in range(STREAMS)]
-    endless = Sampling(max_tokens=limit - 64, ignore_eos=True)
+    endless = Sampling(max_tokens=engine.stats().context_tokens - RUNNING_PROMPT - 8, ignore_eos=True)
     streams = [
-        engine.submit(Generation(f"running-{place}", _ids(1000 + place, 16), endless), heard)
+        engine.submit(Generation(f"running-{place}", random_ids(draw, RUNNING_PROMPT, vocab), endless), heard)
         for place, heard in enumerate(running)
     ]
     for heard in running:
         heard.has_begun.wait(DEADLINE_S)
     calm_from_s = time.perf_counter()
     time.sleep(calm_s)
+    prompt = random_ids(draw, prompt_tokens, vocab)
     long = Heard()
     engine.submit(Generation("long", prompt, Sampling(max_tokens=1, ignore_eos=True)), long)
     if not long.done.wait(DEADLINE_S) or not long.times_s:
@@ -68,9 +72,4 @@ def _measure(engine: SlotEngine, prompt: tuple[int, ...], limit: int, calm_s: fl
     gaps = [gap for heard in running for gap in pairwise(list(heard.times_s))]
     calm = [later - earlier for earlier, later in gaps if earlier > calm_from_s and later < long.asked_s]
     busy = [later - earlier for earlier, later in gaps if later > long.asked_s and earlier < long.times_s[0]]
-    return Stall(len(prompt), 1e3 * percentile(calm, 0.99), 1e3 * percentile(busy, 0.99), long.ttft_s)
-
-
-def _ids(seed: int, count: int) -> tuple[int, ...]:
-    draw = random.Random(seed)
-    return tuple(draw.randrange(100, 10000) for _ in range(count))
+    return Stall(prompt_tokens, 1e3 * percentile(calm, 0.99), 1e3 * percentile(busy, 0.99), long.ttft_s)

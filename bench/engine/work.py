@@ -9,6 +9,8 @@ import json
 import random
 from dataclasses import asdict, dataclass
 
+_FIRST_ID, _LAST_ID = 100, 30000
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -32,7 +34,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a run is. Ids are drawn from 100 up: special tokens come first in most vocabularies."""
+    """How large a run is."""
 
     prompt_tokens: int
     answer_tokens: int
@@ -42,7 +44,7 @@ class Sizes:
 def work(sizes: Sizes, arrivals_s: tuple[float, ...], seed: int) -> Work:
     """The work of run `seed`: as many streams as arrivals."""
     draw = random.Random(seed)
-    prompts = tuple(tuple(_ids(draw, sizes)) for _ in arrivals_s)
+    prompts = tuple(random_ids(draw, sizes.prompt_tokens, sizes.vocab) for _ in arrivals_s)
     return Work(prompts, arrivals_s, sizes.answer_tokens)
 
 
@@ -75,5 +77,6 @@ def read_answers(line: str) -> Answers:
     return Answers(tuple(map(tuple, json.loads(line)["times_s"])))
 
 
-def _ids(draw: random.Random, sizes: Sizes) -> list[int]:
-    return [draw.randrange(100, min(sizes.vocab, 30000)) for _ in range(sizes.prompt_tokens)]
+def random_ids(draw: random.Random, count: int, vocab: int) -> tuple[int, ...]:
+    """`count` tokens of a prompt that nobody has asked before. Special tokens come first in most vocabularies."""
+    return tuple(draw.randrange(_FIRST_ID, min(vocab, _LAST_ID)) for _ in range(count))

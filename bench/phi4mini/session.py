@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.engine.asking import Heard, ask
+from bench.engine.work import random_ids
 from bench.phi4mini.memory import resident_bytes
 from replicas.engine import Generation, Sampling
 from replicas.export import Export
@@ -45,15 +46,15 @@ class Found:
 
 def session(export: Export, threads: int, prompt_tokens: int) -> Found:
     """Run it. The answer to the long prompt crosses the switch if the export has one within reach."""
-    switch = export.rope_switch_tokens
+    draw, switch = random.Random(0), export.rope_switch_tokens
     answer = SHORT_ANSWER if switch is None else max(SHORT_ANSWER, switch - prompt_tokens + PAST_SWITCH)
     context = prompt_tokens + answer
     config = SlotConfig(slots=1, max_len=context, threads=threads, provider="cpu", cache_bytes=0)
     engine = SlotEngine(export, config)
     try:
         opened = resident_bytes()
-        short = _ask(engine, _ids(SHORT_PROMPT), SHORT_ANSWER)
-        prompt = _ids(prompt_tokens)
+        short = _ask(engine, random_ids(draw, SHORT_PROMPT, export.vocab), SHORT_ANSWER)
+        prompt = random_ids(draw, prompt_tokens, export.vocab)
         long = _ask(engine, prompt, answer)
         full = resident_bytes()
         crosses = switch is not None and prompt_tokens <= switch
@@ -92,8 +93,3 @@ def _ask(engine: SlotEngine, prompt: tuple[int, ...], tokens: int) -> Heard:
 def _rate(heard: Heard) -> float:
     """By the median gap, which one pause does not move."""
     return 1 / statistics.median(later - earlier for earlier, later in pairwise(heard.times_s))
-
-
-def _ids(count: int) -> tuple[int, ...]:
-    draw = random.Random(count)
-    return tuple(draw.randrange(100, 10000) for _ in range(count))
