@@ -163,6 +163,9 @@ class Forward:
 
     def _run(self, rows: _Rows, tokens: int, width: int, positions: int) -> ort.IOBinding:
         """One call: `tokens` a row, under a mask `width` wide, with logits of the last `positions` of each row."""
+        # Everything is bound by pointer: beyond these, the call would write over what lies behind.
+        assert width <= len(self._count)
+        assert rows.count * positions <= len(self._logits)
         bound = self._bound.get(rows)
         if bound is None:
             bound = self._bound[rows] = self._bind(rows)

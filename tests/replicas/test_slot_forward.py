@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from replicas.export import Export
 from replicas.gguf.export import export
-from replicas.slot.forward import Forward, longest_chunk
+from replicas.slot.forward import MAX_VERIFIED, Forward, longest_chunk
 from replicas.slot.graph import engine_graph, load_graph
 from replicas.slot.lane import Lane
 from replicas.slot.place import CPU
@@ -125,6 +125,14 @@ def test_verified_tokens_get_the_logits_of_a_prefill_that_ends_there(forward: Fo
     ends = [forward.prefill(1, PROMPT[20:end], 20)[0].copy() for end in range(22, 21 + count)]
     assert verified.shape == (count, tiny().vocab)
     assert np.array_equal(verified[1:], ends)
+
+
+def test_a_pass_that_would_leave_its_memory_is_not_run(forward: Forward) -> None:
+    with pytest.raises(AssertionError):
+        forward.verify(0, PROMPT[: MAX_VERIFIED + 1], 0)
+    with pytest.raises(AssertionError):
+        forward.prefill(0, PROMPT[:3], 126)
+    assert forward.prefill(0, PROMPT[:2], 126).shape == (1, tiny().vocab)
 
 
 def test_embeddings_are_what_the_head_turns_into_logits(tmp_path: Path) -> None:
