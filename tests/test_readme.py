@@ -34,7 +34,7 @@ DOCUMENTS = [
     ROOT / "k8s" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-PLACEHOLDERS = {"FILE.gguf": "model.gguf", "NAME": "echo", "JOB": "swarm_0"}
+PLACEHOLDERS = {"FILE.gguf": "model.gguf", "NAME": "echo", "JOB": "swarm_0", "ID": "talk", "FILE": "talk.kv"}
 
 
 def blocks(language: str) -> list[str]:
@@ -108,7 +108,7 @@ def test_every_yaml_block_loads(tmp_path: Path) -> None:
 
 def test_every_python_block_uses_names_that_exist() -> None:
     sources = blocks("python")
-    assert len(sources) == 3
+    assert len(sources) == 4
     for source in sources:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "shoal":
