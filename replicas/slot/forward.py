@@ -149,7 +149,9 @@ class Forward:
 
     def _width(self, tokens: int, lane: Lane) -> int:
         """How wide the mask over `tokens` is: zeros on its right put a call of few tokens into the long regime."""
-        return max(tokens, self._long_tokens) if lane.is_long else tokens
+        width = max(tokens, self._long_tokens) if lane.is_long else tokens
+        assert width <= len(self._count)  # rows are bound by pointer: the call would write on in the next one
+        return width
 
     def _fill(self, tokens: Sequence[int], start: int, lane: Lane) -> int:
         """Ids, positions and mask for `tokens` behind `start` others in one row; the width of the mask."""
@@ -163,9 +165,7 @@ class Forward:
 
     def _run(self, rows: _Rows, tokens: int, width: int, positions: int) -> ort.IOBinding:
         """One call: `tokens` a row, under a mask `width` wide, with logits of the last `positions` of each row."""
-        # Everything is bound by pointer: beyond these, the call would write over what lies behind.
-        assert width <= len(self._count)
-        assert rows.count * positions <= len(self._logits)
+        assert rows.count * positions <= len(self._logits)  # bound by pointer: the call would write on behind it
         bound = self._bound.get(rows)
         if bound is None:
             bound = self._bound[rows] = self._bind(rows)
