@@ -123,10 +123,8 @@ def test_a_preemption_before_or_after_the_switch_does_not_show(chunks: int, cach
     crowd.run()
     preemptions = engine.stats().preemptions_total
     engine.close()
-    assert preemptions == 1
-    assert [is_same(kind, inbox, longrope_engine) for kind, inbox in zip(kinds, crowd.inboxes, strict=True)] == [
-        True
-    ] * 2
+    assert preemptions == (chunks != 6)  # there it had just given up its row by itself, to be prefilled again
+    assert all(is_same(kind, inbox, longrope_engine) for kind, inbox in zip(kinds, crowd.inboxes, strict=True))
 
 
 @pytest.mark.parametrize("length", range(30, 49))
