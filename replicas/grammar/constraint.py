@@ -95,6 +95,8 @@ class Constraint:
         self._dictated.extend(takewhile(lambda token: token not in self._end_ids, tokens))
 
     def _is_allowed(self, token: int) -> bool:
+        if self._is_masked:
+            return bool(self._mask[token // 32] >> (token % 32) & 1)
         if token in self._end_ids:
             return self._matcher.is_stopped() or self._matcher.is_accepting()
         return self._matcher.validate_tokens([token]) == 1

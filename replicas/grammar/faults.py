@@ -7,14 +7,15 @@ found by asking it about the schemas within: the innermost one that is refused i
 import json
 import re
 import time
+from bisect import bisect
 from functools import cache
 from urllib.parse import quote
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
-from replicas.grammar.limits import parser_limits
+from replicas.grammar.limits import ASCII, parser_limits
 from replicas.grammar.schema import PARAM, Json, children, followable, parsed
 
 SEARCH_S = 0.5
@@ -39,17 +40,23 @@ def located(grammar: Grammar, error: str) -> InvalidRequest:
     if grammar.kind == "json_schema":
         return _in_schema(grammar.text, error)
     if grammar.kind == "regex":
-        return InvalidRequest(f"the regular expression cannot be followed: {_in_expression(error)}", "regex")
+        return InvalidRequest(
+            f"the regular expression cannot be followed: {_in_expression(error, grammar.text)}", "regex"
+        )
     place = _LARK.match(error)
     where = f" at line {place[1]}, column {place[2]}" if place else ""
     words = _in_expression(place[3] if place else error)
     return InvalidRequest(f"the grammar cannot be followed{where}: {words}", "lark")
 
 
-def _in_expression(error: str) -> str:
+def _in_expression(error: str, text: str = "") -> str:
+    """Words for an `error` in an expression; `text` is as the client wrote it, if llguidance has rewritten it."""
     found = _EXPRESSION.search(error)
     if found:
-        return f"{found[2]}, at character {len(found[1]) + 1} of the expression"
+        place = len(found[1])
+        if text:
+            place = bisect(range(len(text) - 1), place, key=lambda end: len(regex_to_lark(text[: end + 1], ASCII)))
+        return f"{found[2]}, at character {place + 1} of the expression"
     return _short(re.sub(r"^(at )?\d+\(\d+\): ", "", error))
 
 
@@ -63,7 +70,9 @@ def _in_schema(text: str, error: str) -> InvalidRequest:
     if error.startswith("recursion limit"):
         return InvalidRequest("the JSON schema cannot be followed: it is nested too deeply", PARAM)
     pointer, node, fault = _innermost(followable(parsed(text)), error)
-    words, keyword = _in_expression(fault), _keyword(fault, node)
+    keyword = _keyword(fault, node)
+    pattern = node.get("pattern") if isinstance(node, dict) else None
+    words = _in_expression(fault, pattern if isinstance(pattern, str) else "")
     if fault.startswith(_UNKNOWN_KEYS):
         keyword = json.loads(_short(fault).removeprefix(_UNKNOWN_KEYS))[0]
         words = f"the keyword {keyword!r} is not supported"

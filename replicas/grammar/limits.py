@@ -1,4 +1,4 @@
-"""How much a grammar may cost: a grammar is a stranger's program.
+"""How a grammar is read, and how much it may cost: a grammar is a stranger's program.
 
 Found by trying hostile ones (tests/replicas/test_grammar_hostile.py): what llguidance does not bound by itself is
 bounded before it sees it (source.py, schema.py), because deep recursion in it ends the process.
@@ -27,6 +27,10 @@ STACK_BYTES = 256 << 20
 
 KEPT = 32
 """Compiled grammars, the latest used. One takes about 1 MB, the largest that the limits allow about 50 MB."""
+
+
+ASCII = "dw"
+r"""In an expression \d and \w are ASCII, as in a JSON schema: what they match, Python's and ECMA's match too."""
 
 
 def parser_limits() -> LLParserLimits:

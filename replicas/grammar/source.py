@@ -8,11 +8,8 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark, is_lark_synta
 
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
-from replicas.grammar.limits import GBNF_CHARS, RULES, TEXT_CHARS
+from replicas.grammar.limits import ASCII, GBNF_CHARS, RULES, TEXT_CHARS
 from replicas.grammar.schema import followable, parsed
-
-_ASCII = "dw"
-r"""In an expression \d and \w are ASCII, as in a JSON schema: what they match, Python's and ECMA's match too."""
 
 _DEFINITION = re.compile(r"^[ \t]*[?!]?\w[\w-]*(\[[^\]\n]*\])?(\.-?\d+)?[ \t]*:", re.MULTILINE)
 
@@ -30,8 +27,10 @@ def source(grammar: Grammar) -> str:
 
 
 def _regex(text: str) -> str:
+    if (len(text) - len(text.rstrip("\\"))) % 2:
+        raise InvalidRequest("the expression ends in a backslash that escapes nothing", "regex")
     try:
-        return json.dumps({"grammars": [{"lark_grammar": f"start: /{regex_to_lark(text, _ASCII)}/"}]})
+        return json.dumps({"grammars": [{"lark_grammar": f"start: /{regex_to_lark(text, ASCII)}/"}]})
     except UnicodeEncodeError as error:
         raise InvalidRequest("the expression holds half a surrogate pair, which is no character", "regex") from error
 
