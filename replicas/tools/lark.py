@@ -14,6 +14,9 @@ from replicas.grammar.schema import Json, followable, parsed
 from replicas.tools.syntax import TOOL_TAGS, CallSyntax
 from replicas.tools.tool import Tool, ToolChoice, written
 
+CALLS = 16
+"""In one answer: small models that may go on tend to repeat themselves."""
+
 _NO_FORM = "tools: beside tools of the model's own choice only a JSON schema can be the form of the answer"
 
 
@@ -58,9 +61,10 @@ def _body(syntax: CallSyntax, again: str) -> str:
 
 
 def _again(syntax: CallSyntax, opener: str) -> str:
+    """More calls after the first."""
     if syntax.is_list:
-        return '(", " call)*'
-    return f'("\\n" {opener} calls)*' if opener else ""
+        return f'(", " call){{0,{CALLS - 1}}}'
+    return f'("\\n" {opener} calls){{0,{CALLS - 1}}}' if opener else ""
 
 
 def _schema(tool: Tool) -> str:

@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer
 from replicas.chat import ChatTokenizer
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
+from replicas.tools.lark import CALLS
 from replicas.tools.layout import ToolLayout, adapter_layout, layout_of
 from replicas.tools.tool import Tool, ToolChoice
 from tests.replicas.engines import tiny
@@ -111,6 +112,14 @@ def test_several_calls_are_possible_where_they_are_wanted(folder: Path, family: 
     both = block(used, ("now", {}), ("weather", {"city": "Oslo"}))
     assert acceptor(folder, used.grammar(TOOLS, mode))(both)
     assert not acceptor(folder, used.grammar(TOOLS, ToolChoice(mode.mode, is_parallel=False)))(both)
+
+
+@pytest.mark.parametrize("family", ["hermes", "phi"])
+def test_an_answer_does_not_call_for_ever(folder: Path, family: str) -> None:
+    used = layout(folder, family)
+    accepts = acceptor(folder, used.grammar(TOOLS, REQUIRED))
+    assert accepts(block(used, *[("now", {})] * CALLS))
+    assert not accepts(block(used, *[("now", {})] * (CALLS + 1)))
 
 
 @families
