@@ -46,6 +46,9 @@ class SessionDesk:
     async def load(self, request: Request) -> Response:
         """Take a session's KV over. Raises InvalidRequest if it does not fit, BodyTooLarge, DeadlineExceeded."""
         client, session_id, replica_ids = self._asked(request)
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._limit_bytes:
+            raise BodyTooLarge(self._limit_bytes)
         try:
             async with asyncio.timeout(LOAD_WAIT_S):
                 tokens = await self._load(request, client, replica_ids[0])

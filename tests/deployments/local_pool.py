@@ -55,6 +55,8 @@ class LocalReplica:
 
     async def answer(self, what: Callable[[], T]) -> T:
         """`what` as the result of a call; never, while stuck."""
+        if self.is_dead:
+            raise ActorDiedError()
         while self.is_stuck:
             await asyncio.Event().wait()
         return what()

@@ -73,7 +73,9 @@ def test_an_engine_without_kv_refuses(here: Served) -> None:
 
 
 def test_a_session_over_the_bound_is_too_large(here: Served) -> None:
-    assert httpx.put(kv(here, "x"), content=b"x" * (LIMIT_BYTES + 1), timeout=30).status_code == 413
+    content = b"x" * (LIMIT_BYTES + 1)
+    for sent in (content, iter([content])):  # its length declared, and not
+        assert httpx.put(kv(here, "x"), content=sent, timeout=30).status_code == 413
 
 
 def test_without_a_replica_nothing_is_available() -> None:

@@ -12,7 +12,7 @@ from deployments.plan import AppPlan, HttpPlan, PoolPlan
 from deployments.pool_client import PoolClient
 from deployments.replica_watch import watch
 from replicas.engine import Chunk, Determinism, Generation, Message, Sampling
-from replicas.errors import DeadlineExceeded, EngineFailed
+from replicas.errors import DeadlineExceeded, EngineFailed, InvalidRequest
 from router.call import Call
 from tests.deployments.hand_engine import HandEngine, HandStream
 from tests.deployments.local_pool import LocalPool, LocalReplica
@@ -212,6 +212,22 @@ async def test_state_and_metrics_come_from_every_replica_that_answers() -> None:
     assert set(await bench.client.stats(0.05)) == {"replica0"}
     names = {family.name for family in await bench.client.metrics(0.05)}
     assert {"shoal_engine_slots_used", "vllm:num_requests_running"} <= names
+    await bench.answerer.close()
+
+
+async def test_a_replica_that_is_asked_by_name_answers_or_its_failure_is_typed() -> None:
+    bench = Bench(HandEngine(), HandEngine())
+    assert await bench.client.ask("replica1", 5, "stats") == bench.engines[1].stats()
+    bench.pool.replicas[0].is_stuck = True
+    with pytest.raises(DeadlineExceeded):
+        await bench.client.ask("replica0", 0.01, "stats")
+    asking = asyncio.ensure_future(bench.client.ask("replica0", 10, "stats"))
+    await asyncio.sleep(0)
+    bench.pool.kill(bench.pool.replicas[0])
+    with pytest.raises(EngineFailed):
+        await asking
+    with pytest.raises(InvalidRequest, match="keeps no sessions"):
+        await bench.client.ask("replica1", 5, "save_session", "mine")
     await bench.answerer.close()
 
 
