@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from replicas.engine import Finish
 from replicas.errors import EngineFailed, ShoalError
 from replicas.slot.choice import Choice
@@ -38,8 +40,7 @@ class Work:
     def note(self, row: int, sequence: Sequence, choice: Choice) -> bool:
         """Add one token; False if the sequence is done."""
         if math.isnan(choice.logprob):
-            self.prefixes.forget(sequence)
-            self.requests.fail(sequence, EngineFailed("the model's output is not a number"))
+            self._not_a_number(sequence)
             return False
         self.tally.generated_tokens += 1
         try:
@@ -71,5 +72,13 @@ class Work:
 
     def ended(self, row: int, sequence: Sequence) -> None:
         """An answer without tokens is complete."""
+        hidden = sequence.hidden_sum
+        if hidden is not None and not np.isfinite(hidden).all():
+            self._not_a_number(sequence)
+            return
         self.prefixes.keep(row, sequence)
         self.requests.end(sequence, Finish.END, "")
+
+    def _not_a_number(self, sequence: Sequence) -> None:
+        self.prefixes.forget(sequence)
+        self.requests.fail(sequence, EngineFailed("the model's output is not a number"))
