@@ -12,13 +12,18 @@ from onnx import GraphProto, TensorProto
 from replicas.chat import ChatTokenizer
 from replicas.errors import ModelImportError
 from replicas.export import Export
+from replicas.paged import PagedExport, is_paged
 
 
-def require_complete(directory: Path) -> Export:
+def require_complete(directory: Path) -> Export | PagedExport:
     """The export in `directory`, with its weights and tokenizer there. Raises ModelImportError with what is missing."""
-    export = Export.load(directory)
+    export = PagedExport.load(directory) if is_paged(directory) else Export.load(directory)
     folder = export.model_file.parent
-    graph = onnx.load(export.model_file, load_external_data=False).graph
+    try:
+        graph = onnx.load(export.model_file, load_external_data=False).graph
+    except OSError as error:
+        reason = f"{export.model_file.name} cannot be read ({error.strerror}); import or copy it again"
+        raise ModelImportError(str(directory), reason) from error
     needed: dict[str, int] = {}
     for name, end in _ends(graph):
         needed[name] = max(end, needed.get(name, 0))

@@ -9,6 +9,7 @@ from cluster.settings import Settings
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.completeness import require_complete
 from replicas.errors import ModelImportError
+from replicas.export import Export
 from replicas.slot import kept
 from replicas.store import CONFIG, ModelStore
 
@@ -46,6 +47,8 @@ def _model(folder: Path) -> Finding:
     except ModelImportError as error:
         return found(_AREA, folder.name, error.reason, f"delete {folder} and import the model again")
     size_mb = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
-    kv = export.kv_token_bytes / 1024
-    words = f"whole, {size_mb:.0f} MB, context {export.context_tokens} tokens, {kv:.0f} KiB of KV cache a token"
+    kind = "paged attention"
+    if isinstance(export, Export):
+        kind = f"{export.kv_token_bytes / 1024:.0f} KiB of KV cache a token"
+    words = f"whole, {size_mb:.0f} MB, context {export.context_tokens} tokens, {kind}"
     return found(_AREA, folder.name, words)

@@ -10,7 +10,9 @@ from replicas.collect import collect, iterate
 from replicas.echo import EchoConfig, EchoEngine
 from replicas.engine import Chunk, Engine, Finish, Generation, Message, Priority
 from replicas.errors import ContextOverflow, DeadlineExceeded, EngineFailed, InvalidRequest, Overloaded, ShoalError
-from tests.replicas.engines import WAIT_S, Inbox, asked, sampled, slot_engine
+from replicas.paged import PagedExport
+from replicas.paged.engine import PagedConfig, PagedEngine
+from tests.replicas.engines import WAIT_S, Inbox, asked, sampled, slot_engine, tiny
 
 Make: TypeAlias = Callable[[int, int], Engine]
 ENDLESS = 200
@@ -24,7 +26,13 @@ def _slot(slots: int, queue_limit: int) -> Engine:
     return slot_engine(slots, queue_limit=queue_limit)
 
 
-@pytest.fixture(params=[_echo, _slot], ids=["echo", "slot"])
+def _paged(slots: int, queue_limit: int) -> Engine:
+    """In static batches, which is what GenAI makes of a stock export: paged attention has no CPU kernel."""
+    export = PagedExport.load(tiny().directory)
+    return PagedEngine(export, PagedConfig(slots=slots, max_len=256, queue_limit=queue_limit, threads=1))
+
+
+@pytest.fixture(params=[_echo, _slot, _paged], ids=["echo", "slot", "paged"])
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes engines with (slots, queue limit), and closes them."""
     made: list[Engine] = []
