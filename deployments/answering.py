@@ -105,12 +105,14 @@ class Answerer:
         A replica that is lost is replaced by another one, silently: before the first token, and after it too where the
         engine is strict. Such an answer begins again, and what has been delivered is skipped.
         """
-        parser = prepared.parser()
+        parser, told_s = prepared.parser(), time.monotonic()
         async with aclosing(self._texts(prepared)) as stream:
             async for chunks in stream:
                 told = chunks if parser is None else [said for chunk in chunks for said in read_calls(parser, chunk)]
-                if told or not chunks:
+                # While a call is held until it is whole, an empty list now and then says that it is coming.
+                if told or not chunks or time.monotonic() - told_s > self.plan.http.ping_interval_s:
                     yield told
+                    told_s = time.monotonic()
 
     async def _texts(self, prepared: Prepared) -> AsyncGenerator[list[Chunk], None]:
         client, delivery = self.clients[prepared.pool.model], Delivery()
