@@ -100,7 +100,8 @@ def open_session(
         add_lora(model.graph, find_projections(model.graph, export.kv_heads * export.head_size), export.names.input_ids)
     graph = engine_graph(model, export.names.logits)
     names = list(dict.fromkeys((provider.ort_name, CPU.ort_name)))
-    session = ort.InferenceSession(graph, options, providers=names)
+    # Its own fallback would open the model on the CPU and print the reason instead of raising it.
+    session = ort.InferenceSession(graph, options, providers=names, enable_fallback=False)
     if session.get_providers()[0] != provider.ort_name:
         raise EngineFailed(f"onnxruntime fell back to {session.get_providers()[0]}")
     for file in export.model_file.parent.glob(f"{export.model_file.name}*"):

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from replicas.host import Host
-from replicas.slot import fitting, kept
+from replicas.slot import SlotConfig, SlotEngine, fitting, kept
 from replicas.slot.calibration import Calibration, calibrate, ceiling
 from replicas.slot.fitting import Fit, Question, fitted
 from replicas.slot.place import CPU
@@ -131,10 +131,20 @@ def test_a_real_model_is_measured_once_and_then_remembered(question: Question) -
     first = fitted(question, opening(question, opened))
     assert len(opened) >= 1
     opened.clear()
-    assert fitted(question, opening(question, opened)) == first
+    assert fitted(question, opening(question, opened)).calibration == first.calibration
     assert opened == []
     assert first.calibration is not None
     assert first.sizes.slots == first.calibration.batch_ceiling
+
+
+def test_an_engine_runs_with_what_was_measured(question: Question) -> None:
+    config = SlotConfig(slots=None, max_len=128, calibrations=question.folder)
+    engine = SlotEngine(tiny(), config)
+    stats = engine.stats()
+    engine.close()
+    assert question.folder is not None
+    [entry] = kept.every(question.folder)
+    assert (stats.threads, stats.slots) == (entry.calibration.threads, entry.calibration.batch_ceiling)
 
 
 def test_another_model_or_a_broken_file_is_measured_again(question: Question) -> None:

@@ -1,11 +1,16 @@
 """Where the model runs: the best provider that works, and why the better ones did not."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from replicas.errors import EngineFailed, SettingsError
+from replicas.export import Export
 from replicas.slot import devices
 from replicas.slot.place import CPU, PREFERENCE, Provider
-from replicas.slot.providers import available, candidates, first_working
+from replicas.slot.providers import available, candidates, first_working, open_session
+from tests.replicas.engines import tiny
 
 ALL = [provider.ort_name for provider in PREFERENCE]
 CUDA = PREFERENCE[0]
@@ -56,6 +61,17 @@ def test_one_node_runs_on_the_cpu_and_the_host_needs_no_trial() -> None:
     assert devices._runs_one_node(CPU)
     devices.require_device(CPU)
     assert devices.free_bytes(CPU) is None
+
+
+def test_a_session_that_cannot_be_opened_says_why_and_prints_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny().directory, tmp_path / "model"))
+    export = Export.load(folder)
+    (folder / "model.onnx.data").unlink()
+    with pytest.raises(Exception, match=r"model\.onnx\.data"):
+        open_session(export, CPU, 1, is_spinning=False)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.skipif(CUDA.ort_name in available(), reason="this onnxruntime has CUDA, which may work")
