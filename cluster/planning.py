@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cluster.settings import ModelSettings, Settings
-from deployments.plan import EPOCH, AppPlan, EnginePlan, HttpPlan, PoolPlan
-from replicas.adapters import StoredAdapter
+from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
 from replicas.bundled import NAME as BUNDLED_NAME
-from replicas.errors import NotFound, SettingsError
+from replicas.errors import ModelImportError, NotFound, SettingsError
 from replicas.export import Export
+from replicas.paged import PagedExport, is_paged
 from replicas.store import ModelStore, StoredModel
 
 ECHO_CONTEXT_TOKENS = 8192
@@ -56,31 +56,48 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
 
 
 def _pool(model: ModelSettings, store: ModelStore, *, has_gpu: bool) -> PoolPlan:
-    engine = EnginePlan(**model.engine.model_dump(exclude={"calibrate"}))
-    path, created_at, context_tokens = Path(), EPOCH, model.engine.context_tokens or ECHO_CONTEXT_TOKENS
-    adapters: tuple[StoredAdapter, ...] = ()
-    if engine.kind == "slot":
-        stored = _find(model.name, store)
-        path, created_at = stored.path, datetime.fromtimestamp(stored.path.stat().st_mtime, UTC)
-        adapters = store.adapters(model.name)
-        most = Export.load(path).context_tokens
-        context_tokens = min(most, model.engine.context_tokens or DEFAULT_CONTEXT_TOKENS)
-    node = ("gpu" if has_gpu else "cpu") if model.node == "auto" else model.node
-    return PoolPlan(
+    pool = PoolPlan(
         model=model.name,
-        path=path,
-        engine=engine,
+        path=Path(),
+        engine=EnginePlan(**model.engine.model_dump(exclude={"calibrate"})),
         display_name=model.display_name,
-        created_at=created_at,
-        context_tokens=context_tokens,
+        context_tokens=model.engine.context_tokens or ECHO_CONTEXT_TOKENS,
         aliases=model.aliases,
-        adapters=tuple(adapter.name for adapter in adapters),
-        tool_adapter=next((adapter.name for adapter in adapters if adapter.purpose == TOOLS), None),
-        node=node,
+        node=("gpu" if has_gpu else "cpu") if model.node == "auto" else model.node,
         min_replicas=model.replicas.min,
         max_replicas=model.replicas.max,
         cpus_per_replica=model.cpus_per_replica,
     )
+    return pool if pool.engine.kind == "echo" else _stored(pool, model.engine.context_tokens, store)
+
+
+def _stored(pool: PoolPlan, wanted_tokens: int | None, store: ModelStore) -> PoolPlan:
+    """`pool` with what its model says of itself. A paged one keeps no promise of same bytes, and takes no adapters."""
+    path = _find(pool.model, store).path
+    engine, most_tokens = pool.engine, _stock_context_tokens(path)
+    adapters = store.adapters(pool.model)
+    if most_tokens is None:
+        engine, adapters = replace(engine, kind="paged", determinism="relaxed", speculation=False), ()
+        most_tokens = PagedExport.load(path).context_tokens
+    return replace(
+        pool,
+        path=path,
+        engine=engine,
+        created_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        context_tokens=min(most_tokens, wanted_tokens or DEFAULT_CONTEXT_TOKENS),
+        adapters=tuple(adapter.name for adapter in adapters),
+        tool_adapter=next((adapter.name for adapter in adapters if adapter.purpose == TOOLS), None),
+    )
+
+
+def _stock_context_tokens(path: Path) -> int | None:
+    """The context of a stock export; None if it is one with paged attention. Raises ModelImportError."""
+    try:
+        return Export.load(path).context_tokens
+    except ModelImportError:
+        if is_paged(path):
+            return None
+        raise
 
 
 def _find(name: str, store: ModelStore) -> StoredModel:

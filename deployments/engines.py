@@ -12,6 +12,7 @@ from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer
 from replicas.engine import Engine, Generation, Message, Sampling
 from replicas.errors import ShoalError
 from replicas.export import Export
+from replicas.paged import PagedExport
 from replicas.slot import SlotConfig, SlotEngine
 
 logger = logging.getLogger(__name__)
@@ -26,9 +27,19 @@ def build_engine(plan: PoolPlan) -> Engine:
         return EchoEngine(
             EchoConfig(plan.model, engine.assumed_slots, plan.context_tokens, engine.queue_limit, engine.echo_delay_s)
         )
+    if plan.engine.kind == "paged":
+        return _paged_engine(plan)
     slot_engine = SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens, plan.calibrations))
     load_adapters(slot_engine, plan)
     return slot_engine
+
+
+def _paged_engine(plan: PoolPlan) -> Engine:
+    from replicas.paged.engine import PagedConfig, PagedEngine  # brings ONNX Runtime GenAI with it
+
+    engine = plan.engine
+    config = PagedConfig(engine.slots, plan.context_tokens, engine.queue_limit, engine.provider, engine.threads)
+    return PagedEngine(PagedExport.load(plan.path), config)
 
 
 def load_adapters(engine: SlotEngine, plan: PoolPlan) -> None:

@@ -22,7 +22,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 class EnginePlan:
     """How a replica builds its engine. None leaves the choice to the engine."""
 
-    kind: Literal["slot", "echo"] = "slot"
+    kind: Literal["slot", "paged", "echo"] = "slot"
     slots: int | None = None
     context_tokens: int | None = None
     threads: int | None = None

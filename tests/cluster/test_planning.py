@@ -4,12 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from cluster.planning import models_root, plan_of
 from cluster.settings import Settings
 from replicas.bundled import NAME
-from replicas.errors import SettingsError
+from replicas.errors import ModelImportError, SettingsError
 from replicas.store import ModelStore
 from tests.models import tiny_gguf
 
@@ -75,6 +76,35 @@ def test_the_adapters_of_a_model_are_planned_and_the_one_for_tools_among_them(ho
     shutil.rmtree(folder)
     [pool] = plan_of(settings(), home, has_gpu=False).pools
     assert (pool.adapters, pool.tool_adapter) == ((), None)
+
+
+def paged(home: Path) -> Path:
+    """The tiny model with what makes an export a paged one; what no engine could run is not in question here."""
+    directory = models_root(home) / "paged"
+    shutil.copytree(models_root(home) / "tiny", directory)
+    graph = onnx.load(directory / "model.onnx", load_external_data=False)
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("block_table", onnx.TensorProto.INT32, ["batch", "n"]))
+    onnx.save(graph, directory / "model.onnx")
+    config = json.loads((directory / "genai_config.json").read_text())
+    config["engine"] = {"dynamic_batching": {"max_batch_size": 4}}
+    (directory / "genai_config.json").write_text(json.dumps(config))
+    return directory
+
+
+def test_a_model_with_paged_attention_gets_its_own_engine_and_promises_less(home: Path) -> None:
+    (paged(home) / "adapters" / "calls").mkdir(parents=True)
+    tree = {"models": [{"name": "paged", "engine": {"slots": 3, "context_tokens": 100}}]}
+    [pool] = plan_of(Settings.model_validate(tree), home, has_gpu=False).pools
+    assert (pool.engine.kind, pool.engine.determinism, pool.engine.slots) == ("paged", "relaxed", 3)
+    assert (pool.context_tokens, pool.adapters) == (100, ())
+
+
+def test_a_model_that_no_engine_can_run_is_told_so(home: Path) -> None:
+    directory = models_root(home) / "broken"
+    shutil.copytree(models_root(home) / "tiny", directory)
+    (directory / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelImportError, match="is not an ONNX graph"):
+        plan_of(Settings.model_validate({"models": [{"name": "broken"}]}), home, has_gpu=False)
 
 
 def test_measurements_are_kept_in_the_home_unless_that_is_off(home: Path) -> None:

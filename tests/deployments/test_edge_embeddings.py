@@ -64,6 +64,17 @@ def test_floats_and_base64_are_the_same_vector(gpt: openai.OpenAI) -> None:
     assert math.hypot(*whole.embedding) == pytest.approx(1)
 
 
+def test_a_request_that_asks_for_too_much_at_once_is_refused_before_anything_runs(gpt: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="a list of 1 to 2048"):
+        gpt.embeddings.create(model="echo", input=["a"] * 2049)
+
+
+def test_the_echo_engine_gives_equal_texts_equal_vectors(gpt: openai.OpenAI) -> None:
+    first, same, other = (item.embedding for item in gpt.embeddings.create(model="tiny", input=["ab", "ab", "c"]).data)
+    assert first == same != other
+    assert math.hypot(*first) == pytest.approx(1)
+
+
 def test_token_ids_are_embedded_as_they_are(gpt: openai.OpenAI) -> None:
     answer = gpt.embeddings.create(model="echo", input=[[97, 98], [99]], encoding_format="float")
     assert [[round(n * 1000) for n in item.embedding[:2]] for item in answer.data] == [[97, 98], [99, 99]]

@@ -72,3 +72,10 @@ def test_adapters_are_loaded_and_a_broken_one_costs_only_itself(model: Path, cap
         with pytest.raises(NotFound):
             engine.submit(Generation("b", (5,), Sampling(max_tokens=1), adapter="broken"), lambda _: None)
     assert "adapter broken of tiny is not served" in caplog.text
+
+
+def test_a_paged_model_runs_on_its_own_engine() -> None:
+    engine = build_engine(PoolPlan("tiny", tiny().directory, EnginePlan(kind="paged"), context_tokens=64))
+    with closing(engine):
+        assert (engine.stats().engine, engine.stats().context_tokens) == ("paged", 64)
+        assert collect(engine, Generation("a", (5, 6, 7), Sampling(max_tokens=4))).final.usage.generated > 0
