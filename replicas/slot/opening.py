@@ -39,9 +39,10 @@ def open_model(export: Export, config: SlotConfig, host: Host) -> Opened:
         question = Question(export, provider, wanted, config.threads, config.calibrations)
         fit = fitted(question, opened, host)
         sizes, threads = fit.sizes, fit.threads
-        session = opened(threads)
+        spins, max_len = config.is_spinning, sizes.max_len
+        session = open_session(export, provider, threads, is_spinning=spins, max_len=max_len)
         adapters = Adapters(
-            lambda: open_session(export, provider, threads, is_spinning=config.is_spinning, with_lora=True),
+            lambda: open_session(export, provider, threads, is_spinning=spins, with_lora=True, max_len=max_len),
             provider.device,
         )
         slab = KvSlab(export, sizes.slots + SPARE_ROWS, sizes.max_len, provider)
