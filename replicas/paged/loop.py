@@ -23,7 +23,7 @@ from replicas.slot.tally import Tally
 _logger = logging.getLogger(__name__)
 
 _SEED_MASK = 2**64 - 1
-_BLOCKED_S = 0.002  # between two steps that brought nothing: every turn waits for room in the KV cache
+_BLOCKED_S = 0.002  # between two steps that did nothing: every turn waits for room in the KV cache
 
 
 class Unscored(Record):
@@ -124,11 +124,12 @@ class PagedLoop:
             return
         began_s = self._clock()
         events = self._turns.run()
-        self._count(events, self._clock() - began_s)
+        took_s = self._clock() - began_s
+        self._count(events, took_s)
         for event in events:
             self._take(event)
         self._end_done()
-        if not events:
+        if not events and took_s < _BLOCKED_S:
             self._blocked.wait(_BLOCKED_S)
 
     def _admit(self) -> None:
@@ -155,6 +156,8 @@ class PagedLoop:
         sequence = self._running[event.turn]
         if sequence.is_done:
             return
+        sequence.cached = event.cached  # told with the end
+        self.tally.cached_tokens += event.cached
         text, finish = "", None
         if event.token is not None:
             self.tally.generated_tokens += 1
@@ -170,8 +173,6 @@ class PagedLoop:
 
     def _finish(self, sequence: Sequence, event: Event, text: str) -> None:
         """The model ended the turn; the answer would have gone on."""
-        sequence.cached = event.cached
-        self.tally.cached_tokens += event.cached
         rest, finish = sequence.answer.end(text)
         endings = {"length": Finish.LENGTH, "cancelled": Finish.CANCELLED}
         self._requests.end(sequence, endings.get(event.ending or "", finish), rest)

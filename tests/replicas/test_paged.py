@@ -207,12 +207,13 @@ def test_a_broken_engine_fails_all_and_every_later_request_and_is_unhealthy(star
 
 
 def test_a_refused_turn_harms_nobody_else(start: Start) -> None:
-    turns = Scripted([lambda: [Event(1, ord("x"), "length")]], refuses=Refused("too long"))
+    turns = Scripted([lambda: [Event(1, ord("x"), "length", cached=2)]], refuses=Refused("too long"))
     loop, refused, good = start(turns), Inbox(), Inbox()
     loop.submit(sequence("refused", refused))
     assert str(refused.final().error) == "the engine failed: too long"
     loop.submit(sequence("good", good))
     assert (good.final().finish, good.text, loop.is_healthy) == (Finish.LENGTH, "x", True)
+    assert good.final().usage.cached == loop.tally.cached_tokens == 2
 
 
 def test_a_failed_turn_gets_its_error_and_its_memory_is_freed(start: Start) -> None:
