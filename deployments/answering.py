@@ -21,7 +21,8 @@ from deployments.pool_client import PoolClient
 from deployments.prompting import Prompter
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
-from replicas.errors import EngineFailed, NotFound
+from replicas.errors import EngineFailed, InvalidRequest, NotFound
+from replicas.tools.lark import blamed
 from replicas.tools.parser import CallParser
 from router.call import Call
 from router.catalog import Catalog, ModelCard
@@ -126,6 +127,8 @@ class Answerer:
                     async for chunks in stream:
                         yield [delivery.rest(chunk) for chunk in chunks]
                 return
+            except InvalidRequest as refusal:
+                raise blamed(prepared.generation.grammar, refusal) from refusal
             except EngineFailed as lost:
                 is_repeatable = not delivery.has_begun or prepared.pool.engine.determinism == "strict"
                 if not is_repeatable or delivery.is_contradicted or attempt == ATTEMPTS - 1:

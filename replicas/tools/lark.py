@@ -6,7 +6,9 @@ call. Keywords of a schema that llguidance cannot follow are let go rather than 
 written for other models.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from json import JSONDecoder
 
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
@@ -17,6 +19,9 @@ from replicas.tools.tool import Tool, ToolChoice, written
 CALLS = 16
 """In one answer: small models that may go on tend to repeat themselves."""
 
+_AT_LINE = re.compile(r"at line (\d+), column \d+: (?:failed to compile JSON schema: )?(.*)")
+_CALL = re.compile(r"call_\d+: ")
+_NAME = '{"name": '
 _NO_FORM = "tools: beside tools of the model's own choice only a JSON schema can be the form of the answer"
 
 
@@ -38,6 +43,20 @@ def calls_grammar(
         return Grammar("lark", "\n".join([f"start: {opener} calls {more}", *rules]))
     others = sorted(id_ for tag, id_ in tags.items() if tag not in TOOL_TAGS)
     return Grammar("lark", "\n".join([*_choosing(syntax, opener, more, others, said), *rules]) + "\n")
+
+
+def blamed(grammar: Grammar | None, refusal: InvalidRequest) -> InvalidRequest:
+    """`refusal`, in words about the tool whose schema is at fault if it is one's in a grammar made here."""
+    found = _AT_LINE.search(refusal.message)
+    lines = [] if grammar is None else grammar.text.split("\n")
+    if found is None or not 0 < int(found[1]) <= len(lines):
+        return refusal
+    rule = _CALL.match(lines[int(found[1]) - 1])
+    if rule is None:
+        return refusal
+    head, _ = JSONDecoder().raw_decode(lines[int(found[1]) - 1], rule.end())
+    name, _ = JSONDecoder().raw_decode(head, len(_NAME))
+    return InvalidRequest(f"tools: the schema of {name!r} cannot be followed: {found[2]}", "tools")
 
 
 def _choosing(syntax: CallSyntax, opener: str, more: str, others: Sequence[int], said: Grammar | None) -> list[str]:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.delivery import Delivery
@@ -28,6 +28,7 @@ def score(character: str) -> TokenScore:
 cuts = st.lists(st.integers(0, len(ANSWER)))
 
 
+@settings(deadline=None)
 @given(cuts, cuts, st.integers(0, len(ANSWER)))
 def test_text_tokens_and_scores_come_once(before: list[int], after: list[int], lost_after: int) -> None:
     delivery = Delivery()

@@ -3,10 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 from tokenizers import AddedToken, Tokenizer
@@ -14,7 +15,8 @@ from tokenizers import AddedToken, Tokenizer
 from replicas.chat import ChatTokenizer
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
-from replicas.tools.lark import CALLS
+from replicas.grammar import GrammarCompiler
+from replicas.tools.lark import CALLS, blamed
 from replicas.tools.layout import ToolLayout, adapter_layout, layout_of
 from replicas.tools.tool import Tool, ToolChoice
 from tests.replicas.engines import tiny
@@ -162,6 +164,25 @@ def test_a_schema_that_means_nothing_is_refused_by_its_tools_name() -> None:
     assert caught.value.param == "tools"
 
 
+@pytest.mark.parametrize("choice", [AUTO, REQUIRED])
+def test_the_tool_is_named_whose_schema_the_compiler_refuses(choice: ToolChoice) -> None:
+    wrong = Tool("wrong", "", '{"properties": {"a": {"type": "strnig"}}}')
+    grammar = layout_of("", {}).grammar([*TOOLS, wrong], choice)
+    compiler = GrammarCompiler(tiny().directory, 512, [])
+    with pytest.raises(InvalidRequest) as caught:
+        compiler.compile(grammar)
+    compiler.close()
+    refusal = blamed(grammar, caught.value)
+    assert refusal.message == "tools: the schema of 'wrong' cannot be followed: Invalid type: strnig"
+
+
+@pytest.mark.parametrize("words", ["no room", "at line 1, column 2: x", "at line 99, column 2: x"])
+def test_any_other_refusal_stays_as_it_is(words: str) -> None:
+    refusal = InvalidRequest(words)
+    assert blamed(layout_of("", {}).grammar(TOOLS, AUTO), refusal) is refusal
+    assert blamed(None, refusal) is refusal
+
+
 def test_an_adapter_writes_calls_as_its_layout_says() -> None:
     used = adapter_layout("chatml", {})
     assert used is not None
@@ -175,14 +196,20 @@ cities = st.text('ab "\\{}[]</>\nä🐟', max_size=8)
 days = st.none() | st.lists(st.integers(-99, 99), max_size=3)
 
 
+@cache
+def plain_acceptor(is_forced: bool) -> Accepts:
+    return acceptor(tiny().directory, layout_of("", {}).grammar(TOOLS, REQUIRED if is_forced else AUTO))
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(cities, days), min_size=1, max_size=2), st.booleans())
 def test_what_the_grammar_lets_through_the_parser_reads(
     made: list[tuple[str, list[int] | None]], is_forced: bool
 ) -> None:
-    folder, used = tiny().directory, layout_of("", {})
+    used = layout_of("", {})
     fields = [{"city": city} if listed is None else {"city": city, "days": listed} for city, listed in made]
     answer = used.syntax.block([used.syntax.call("weather", one) for one in fields])
-    assert acceptor(folder, used.grammar(TOOLS, REQUIRED if is_forced else AUTO))(answer)
+    assert plain_acceptor(is_forced)(answer)
     parser = used.parser(TOOLS, is_certain=True)
     said = [*parser.push(answer), *parser.flush()]
     assert not any(isinstance(one, str) for one in said)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from replicas.engine import CallPiece
@@ -69,6 +69,7 @@ scraps = st.lists(st.sampled_from(SCRAPS) | st.text(max_size=3), max_size=12).ma
 syntaxes = st.sampled_from(SYNTAXES)
 
 
+@settings(deadline=None)
 @given(syntaxes, st.booleans(), scraps, st.lists(calls, max_size=2), scraps, st.data())
 @example(HERMES, False, "<tool_call>", [("weather", {})], "", None)
 def test_any_cut_of_a_text_says_the_same(
@@ -89,6 +90,7 @@ def test_any_cut_of_a_text_says_the_same(
         assert told(read(syntax, pieces, is_certain=is_certain)) == expected
 
 
+@settings(deadline=None)
 @given(syntaxes, st.booleans(), st.lists(calls, min_size=1, max_size=3))
 def test_calls_are_read_as_they_were_written(
     syntax: CallSyntax, is_certain: bool, made: list[tuple[str, dict[str, object]]]
@@ -98,6 +100,7 @@ def test_calls_are_read_as_they_were_written(
     assert [one.index for one in read(syntax, [text]) if isinstance(one, CallPiece) and one.name] == [*range(len(made))]
 
 
+@settings(deadline=None)
 @given(syntaxes, st.booleans(), scraps)
 def test_without_calls_the_text_comes_back_whole(syntax: CallSyntax, is_certain: bool, text: str) -> None:
     said = whole(syntax, text, is_certain=is_certain)
