@@ -123,6 +123,20 @@ def test_a_session_is_saved_and_goes_on_under_another_name(service: Service) -> 
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= loaded.json()["tokens"]
 
 
+def written(service: Service) -> dict[str, int]:
+    """The tokens that each replica of the echo pool has written."""
+    return {replica: int(str(e["generated_tokens_total"])) for replica, e in service.engines("echo").items()}
+
+
+def test_the_turns_of_a_session_go_to_the_same_replica(service: Service) -> None:
+    before = written(service)
+    body = {"model": "echo", "messages": [{"role": "user", "content": "turn"}], "session_id": "a conversation"}
+    for _ in range(6):
+        assert httpx.post(f"{service.url}/v1/chat/completions", json=body, timeout=60).status_code == 200
+    after = written(service)
+    assert sorted(after[replica] - before[replica] for replica in before) == [0, 6 * (len("turn") + 1)]
+
+
 def test_metrics_of_every_replica_reach_prometheus_under_both_names(service: Service) -> None:
     page = httpx.get(f"{service.url}/metrics", timeout=10).text
     lines = [line for line in page.splitlines() if not line.startswith("#")]
