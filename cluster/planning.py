@@ -32,10 +32,12 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
     store = ModelStore(models_root(home))
     drain_s = settings.http.request_deadline_s
     calibrations = calibrations_root(home)
+    replicas = sum(model.replicas.max for model in settings.models if model.engine.kind != "echo")
     pools = tuple(
         replace(
             _pool(model, store, has_gpu=has_gpu),
             drain_s=drain_s,
+            memory_share=1 / max(1, replicas),  # all of them may be on one machine
             calibrations=calibrations if model.engine.calibrate else None,
         )
         for model in settings.models

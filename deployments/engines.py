@@ -3,9 +3,8 @@
 import logging
 import secrets
 from dataclasses import replace
-from pathlib import Path
 
-from deployments.plan import EnginePlan, PoolPlan
+from deployments.plan import PoolPlan
 from replicas.adapters import FOLDER as ADAPTERS
 from replicas.chat import ChatTokenizer, Tokenizer
 from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer
@@ -29,7 +28,7 @@ def build_engine(plan: PoolPlan) -> Engine:
         )
     if plan.engine.kind == "paged":
         return _paged_engine(plan)
-    slot_engine = SlotEngine(Export.load(plan.path), slot_config(plan.engine, plan.context_tokens, plan.calibrations))
+    slot_engine = SlotEngine(Export.load(plan.path), slot_config(plan))
     load_adapters(slot_engine, plan)
     return slot_engine
 
@@ -51,12 +50,13 @@ def load_adapters(engine: SlotEngine, plan: PoolPlan) -> None:
             logger.warning("adapter %s of %s is not served: %s", name, plan.model, error)
 
 
-def slot_config(engine: EnginePlan, context_tokens: int, calibrations: Path | None = None) -> SlotConfig:
+def slot_config(plan: PoolPlan) -> SlotConfig:
     """The engine's own settings; what the plan leaves open the engine chooses."""
+    engine = plan.engine
     config = SlotConfig(
         slots=engine.slots,
         threads=engine.threads,
-        max_len=context_tokens,
+        max_len=plan.context_tokens,
         queue_limit=engine.queue_limit,
         provider=engine.provider,
         is_spinning=engine.is_spinning,
@@ -64,7 +64,8 @@ def slot_config(engine: EnginePlan, context_tokens: int, calibrations: Path | No
         cache_bytes=engine.cache_bytes,
         stall_ratio=engine.stall_ratio,
         speculation=engine.speculation,
-        calibrations=calibrations,
+        calibrations=plan.calibrations,
+        memory_share=plan.memory_share,
     )
     if engine.prefill_chunk_tokens is not None:
         config = replace(config, prefill_chunk=engine.prefill_chunk_tokens)

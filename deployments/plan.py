@@ -65,6 +65,7 @@ class PoolPlan:
     max_replicas: int = 1
     cpus_per_replica: float = 1.0
     calibrations: Path | None = None  # where the engine keeps what it measured; None: it measures nothing
+    memory_share: float = 1.0  # the part of its machine's memory that a replica may choose its sizes by
     drain_s: float = 600.0  # a replica that is scaled away may finish its answers
 
     @property

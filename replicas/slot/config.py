@@ -35,6 +35,7 @@ class SlotConfig:
     stall_ratio: float = 2.0
     speculation: bool = False
     calibrations: Path | None = None
+    memory_share: float = 1.0
 
     def __post_init__(self) -> None:
         least = {"slots": 1, "threads": 1, "prefill_chunk": 4, "queue_limit": 1}
@@ -47,6 +48,8 @@ class SlotConfig:
             raise SettingsError(
                 "speculation changes the last bits of the KV cache, so now and then an answer: set determinism: relaxed"
             )
+        if not 0 < self.memory_share <= 1:
+            raise SettingsError(f"memory_share must be above 0 and at most 1, not {self.memory_share}")
         if self.cache_bytes is not None and self.cache_bytes < 0:
             raise SettingsError(f"cache_bytes must be 0 (no cache) or more, not {self.cache_bytes}")
         if self.max_len is not None and self.max_len < 2:

@@ -30,13 +30,18 @@ OpenSession = Callable[[int], ort.InferenceSession]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to fit: the model, where it runs, what the operator set. `folder` None: measure nothing."""
+    """What to fit: the model, where it runs, what the operator set. `folder` None: measure nothing.
+
+    `memory_share` is the part of the host's memory that is this engine's to choose by: pages are committed late, so an
+    engine that starts beside others finds more free than there will be.
+    """
 
     export: Export
     provider: Provider
     wanted: Wanted
     threads: int | None = None
     folder: Path | None = None
+    memory_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ def fitted(question: Question, open_session: OpenSession, host: Host | None = No
     """Raises EngineFailed if the model can never fit, or cannot be opened."""
     host = host or Host()
     wanted = question.wanted
-    sizes = sizes_of(question.export, Memory(host.free_bytes(), devices.free_bytes(question.provider)), wanted)
+    host_bytes = min(host.free_bytes(), int(question.memory_share * host.total_bytes()))
+    sizes = sizes_of(question.export, Memory(host_bytes, devices.free_bytes(question.provider)), wanted)
     is_everything_set = question.threads is not None and wanted.slots is not None
     if question.folder is None or is_everything_set:
         most = _UNMEASURED_SLOTS if wanted.slots is None else sizes.slots

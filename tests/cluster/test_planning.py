@@ -27,6 +27,11 @@ def settings(**model: object) -> Settings:
     return Settings.model_validate({"models": [{"name": "tiny", **model}]})
 
 
+def test_replicas_that_may_be_on_one_machine_share_its_memory(home: Path) -> None:
+    [pool] = plan_of(settings(replicas={"min": 1, "max": 4}), home, has_gpu=False).pools
+    assert pool.memory_share == 0.25
+
+
 def test_a_model_of_the_store_is_found_with_its_context(home: Path) -> None:
     [pool] = plan_of(settings(), home, has_gpu=False).pools
     assert (pool.model, pool.context_tokens, pool.node) == ("tiny", 512, "cpu")

@@ -28,7 +28,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_every_setting_of_a_plan_reaches_the_engine(tmp_path: Path) -> None:
-    plan = EnginePlan(
+    engine = EnginePlan(
         slots=3,
         threads=2,
         prefill_chunk_tokens=8,
@@ -40,7 +40,8 @@ def test_every_setting_of_a_plan_reaches_the_engine(tmp_path: Path) -> None:
         cache_bytes=1000,
         stall_ratio=1.5,
     )
-    assert slot_config(plan, 100, tmp_path) == SlotConfig(
+    plan = PoolPlan("tiny", tmp_path, engine, context_tokens=100, calibrations=tmp_path, memory_share=0.5)
+    assert slot_config(plan) == SlotConfig(
         slots=3,
         max_len=100,
         threads=2,
@@ -53,11 +54,12 @@ def test_every_setting_of_a_plan_reaches_the_engine(tmp_path: Path) -> None:
         cache_bytes=1000,
         stall_ratio=1.5,
         calibrations=tmp_path,
+        memory_share=0.5,
     )
 
 
 def test_what_a_plan_leaves_open_the_engine_chooses() -> None:
-    config = slot_config(EnginePlan(), 100)
+    config = slot_config(PoolPlan("tiny", Path(), EnginePlan()))
     assert (config.slots, config.threads, config.cache_bytes) == (None, None, None)
     assert config.prefill_chunk == SlotConfig().prefill_chunk
 

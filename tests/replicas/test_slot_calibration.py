@@ -172,6 +172,14 @@ def test_without_a_folder_the_physical_cores_and_sixteen_slots_are_taken(questio
     assert fit.sizes.slots == 16
 
 
+def test_an_engine_beside_others_reckons_with_its_share_of_the_memory(question: Question) -> None:
+    def cache_bytes(share: float) -> int:
+        alone = replace(question, folder=None, memory_share=share)
+        return fitted(alone, lambda threads: pytest.fail("a session was opened")).sizes.cache_bytes
+
+    assert cache_bytes(0.25) < 0.5 * cache_bytes(1.0)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_memory(question: Question, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fit = fitted(replace(question, folder=tmp_path / "file" / "x"), opening(question, []))
