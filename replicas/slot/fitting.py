@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from replicas.errors import EngineFailed
 from replicas.export import Export
 from replicas.host import Host
 from replicas.slot import devices, kept
@@ -57,8 +58,7 @@ def fitted(question: Question, open_session: OpenSession, host: Host | None = No
     """Raises EngineFailed if the model can never fit, or cannot be opened."""
     host = host or Host()
     wanted = question.wanted
-    host_bytes = min(host.free_bytes(), int(question.memory_share * host.total_bytes()))
-    sizes = sizes_of(question.export, Memory(host_bytes, devices.free_bytes(question.provider)), wanted)
+    sizes = _sizes(question, host)
     is_everything_set = question.threads is not None and wanted.slots is not None
     if question.folder is None or is_everything_set:
         most = _UNMEASURED_SLOTS if wanted.slots is None else sizes.slots
@@ -66,6 +66,16 @@ def fitted(question: Question, open_session: OpenSession, host: Host | None = No
     calibration = _calibration(question, question.folder, sizes.slots, open_session, host)
     most = calibration.batch_ceiling if wanted.slots is None else sizes.slots
     return Fit(calibration.threads, replace(sizes, slots=min(sizes.slots, most)), calibration)
+
+
+def _sizes(question: Question, host: Host) -> Sizes:
+    free_bytes, device_bytes = host.free_bytes(), devices.free_bytes(question.provider)
+    share_bytes = min(free_bytes, int(question.memory_share * host.total_bytes()))
+    try:
+        return sizes_of(question.export, Memory(share_bytes, device_bytes), question.wanted)
+    except EngineFailed:
+        # More than its share, but perhaps the others are on other machines: the least that works, if that is free.
+        return sizes_of(question.export, Memory(free_bytes, device_bytes), replace(question.wanted, most_slots=1))
 
 
 def _calibration(question: Question, folder: Path, slots: int, open_session: OpenSession, host: Host) -> Calibration:

@@ -180,6 +180,12 @@ def test_an_engine_beside_others_reckons_with_its_share_of_the_memory(question: 
     assert cache_bytes(0.25) < 0.5 * cache_bytes(1.0)
 
 
+def test_an_engine_that_needs_more_than_its_share_takes_the_least_that_works(question: Question) -> None:
+    crowded = replace(question, folder=None, memory_share=1e-9)
+    fit = fitted(crowded, lambda threads: pytest.fail("a session was opened"))
+    assert (fit.sizes.slots, fit.sizes.max_len) == (1, 128)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_memory(question: Question, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fit = fitted(replace(question, folder=tmp_path / "file" / "x"), opening(question, []))
