@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from replicas.errors import EngineFailed
 from replicas.export import Export
+from replicas.weights import weight_files
 
 _logger = logging.getLogger(__name__)
 
@@ -124,9 +125,8 @@ def _reserve(free_bytes: int) -> int:
 
 
 def weight_bytes(export: Export) -> int:
-    """Bytes of the graph and of the weights beside it on disk."""
-    files = export.model_file.parent.glob(f"{export.model_file.name}*")
-    return sum(file.stat().st_size for file in files if file.is_file())
+    """Bytes of the graph and of the weights beside it."""
+    return export.model_file.stat().st_size + sum(weight_files(export.model_file).values())
 
 
 def _gib(size_bytes: int) -> float:

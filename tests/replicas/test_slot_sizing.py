@@ -71,6 +71,12 @@ def test_a_slot_is_never_longer_than_the_model(phi: Export) -> None:
     assert sizes_of(short, Memory(24 * GIB), Wanted()).max_len == 300
 
 
+def test_the_weights_of_a_model_are_counted_with_its_graph() -> None:
+    folder = tiny().directory
+    sizes = [(folder / name).stat().st_size for name in ("model.onnx", "model.onnx.data")]
+    assert sizing.weight_bytes(tiny()) == pytest.approx(sum(sizes), abs=4096)  # the file may end in padding
+
+
 @given(free=st.integers(0, 64 * GIB), most=st.integers(1, 64), device=st.none() | st.integers(0, 64 * GIB))
 def test_what_an_engine_chooses_fits(free: int, most: int, device: int | None) -> None:
     export = replace(tiny(), layers=32, kv_heads=8, head_size=128, max_mask_tokens=131072)
