@@ -1,0 +1,325 @@
+"""Who gets a row, who gives way, and how long anyone waits: counted in steps, on passes that compute nothing."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicas.engine import Finish, Priority
+from replicas.errors import DeadlineExceeded
+from replicas.slot.lane import Lane
+from replicas.slot.pace import LEAST, Pace
+from replicas.slot.rows import Rows
+from replicas.slot.sequence import Sequence
+from replicas.slot.waiting import AGED_S, Waiting
+from tests.replicas.engines import Inbox
+from tests.replicas.ledger import Ledger, Rig, sequence, text_of
+
+Rigs = Callable[..., Rig]
+
+
+@pytest.fixture
+def rigs() -> Iterator[Rigs]:
+    made: list[Rig] = []
+
+    def make(slots: int, *, prefill_chunk: int = 8, is_saving: bool = True) -> Rig:
+        made.append(Rig(slots, prefill_chunk=prefill_chunk, is_saving=is_saving))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+def test_interactive_requests_go_first_each_class_in_order_of_arrival(rigs: Rigs) -> None:
+    rig = rigs(1)
+    rig.submit_at_once("b1", "b2", "i1", "i2", "b3", "i3")
+    rig.finish(6)
+    assert rig.ledger.order() == ["i1", "i2", "i3", "b1", "b2", "b3"]
+
+
+def test_batch_requests_that_waited_long_take_turns_with_interactive_ones(rigs: Rigs) -> None:
+    rig = rigs(1)
+    rig.ledger.on("decode", "i0", 2, lambda: rig.submit_all("b1", "b2", "b3"))
+    rig.ledger.on("decode", "i0", 3, lambda: rig.clock.pass_(AGED_S))
+    rig.ledger.on("decode", "i0", 4, lambda: rig.submit_all("i1", "i2", "i3", "i4"))
+    rig.submit("i0", tokens=9)
+    rig.finish(8)
+    assert rig.ledger.order() == ["i0", "b1", "i1", "b2", "i2", "b3", "i3", "i4"]
+    assert rig.loop.tally.preemptions == 0
+
+
+def test_interactive_requests_without_end_do_not_starve_a_batch_request(rigs: Rigs) -> None:
+    rig = rigs(1)
+
+    def next_after(number: int) -> None:
+        rig.clock.pass_(1.0)
+        if number < 60:
+            rig.ledger.on("decode", f"i{number + 1}", 1, lambda: next_after(number + 1))
+            rig.submit(f"i{number + 1}")
+
+    rig.ledger.on("prefill", "i0", 1, lambda: rig.submit("b"))
+    rig.ledger.on("decode", "i0", 1, lambda: next_after(0))
+    rig.submit("i0")
+    rig.finish(62)
+    assert rig.ledger.order().index("b") == AGED_S
+
+
+@pytest.mark.parametrize("is_saving", [True, False])
+def test_the_youngest_batch_row_gives_way_and_goes_on_where_it_stopped(rigs: Rigs, *, is_saving: bool) -> None:
+    rig = rigs(2, is_saving=is_saving)
+    rig.ledger.on("decode", "b1", 1, lambda: rig.clock.pass_(1.0))
+    rig.ledger.on("decode", "b1", 2, lambda: rig.submit("b2", prompt=20, tokens=30))
+    rig.ledger.on("decode", "b2", 4, lambda: rig.submit("i"))
+    rig.submit("b1", tokens=30)
+    rig.finish(3)
+    tally, ledger, again = rig.loop.tally, rig.ledger, int(not is_saving)
+    assert (tally.preemptions, ledger.count("prefill", "b1"), ledger.count("decode", "b1")) == (1, 5, 29)
+    assert (ledger.count("prefill", "b2"), tally.replayed_tokens) == (20 + 20 * again, 4 * again)
+    assert ledger.count("decode", "b2") == 29 + 4 * again
+    served = ledger.events[ledger.events.index(("prefill", "i", 5)) :]
+    assert ("decode", "b2", 1) not in served[: served.index(("decode", "i", 1))]
+
+
+def test_an_aged_batch_row_does_not_give_way_again(rigs: Rigs) -> None:
+    rig = rigs(1)
+    rig.ledger.on("decode", "b", 2, lambda: rig.submit("i1"))
+    rig.ledger.on("decode", "i1", 1, lambda: rig.clock.pass_(AGED_S))
+    rig.ledger.on("decode", "b", 4, lambda: rig.submit("i2"))
+    rig.submit("b", tokens=20)
+    rig.finish(3)
+    assert rig.loop.tally.preemptions == 1
+    assert [id_ for what, id_, _ in rig.ledger.events if what == "decode"][-3:] == ["b", "i2", "i2"]
+
+
+def test_a_batch_prompt_that_is_being_read_gives_way(rigs: Rigs) -> None:
+    rig = rigs(2)
+    rig.ledger.on("prefill", "b", 3, lambda: rig.submit("i"))
+    rig.submit("b", prompt=100)
+    rig.finish(2)
+    assert [id_ for what, id_, _ in rig.ledger.events if what == "prefill"][:4] == ["b", "b", "b", "i"]
+    assert rig.loop.tally.preemptions == 1
+
+
+def test_an_interactive_prompt_that_is_being_read_does_not(rigs: Rigs) -> None:
+    rig = rigs(2)
+    rig.ledger.on("prefill", "i1", 3, lambda: rig.submit("i2"))
+    rig.submit("i1", prompt=100)
+    rig.finish(2)
+    names = [id_ for what, id_, _ in rig.ledger.events if what == "prefill"]
+    assert (names[:13], set(names[13:])) == (["i1"] * 13, {"i2"})
+    assert rig.loop.tally.preemptions == 0
+
+
+def test_a_long_prompt_holds_up_nobody_for_more_than_a_chunk(rigs: Rigs) -> None:
+    rig = rigs(4, prefill_chunk=64)
+    rig.ledger.on("decode", "i1", 3, lambda: rig.submit("i2", prompt=4096))
+    rig.ledger.on("decode", "i1", 4, lambda: rig.submit("b", prompt=1000))
+    rig.submit("i1", tokens=200)
+    rig.finish(3)
+    stalls = [0]
+    for what, id_, tokens in rig.ledger.events:
+        stalls[-1] += tokens if what == "prefill" else 0
+        if (what, id_) == ("decode", "i1"):
+            stalls.append(0)
+    assert max(stalls) == 64
+    assert stalls.count(64) >= (4096 + 1000) // 64 - 1
+
+
+def test_prompts_that_come_together_share_one_step(rigs: Rigs) -> None:
+    rig = rigs(8, prefill_chunk=64)
+    rig.submit_at_once(*(f"i{number}" for number in range(8)))
+    rig.finish(8)
+    assert [what for what, _, _ in rig.ledger.events[:9]] == ["prefill"] * 8 + ["decode"]
+
+
+ENDS = {"cancel": (Finish.CANCELLED, type(None)), "deadline": (Finish.ERROR, DeadlineExceeded)}
+STATES: dict[str, tuple[str, str, int]] = {
+    "waiting": ("decode", "i", 2),
+    "filling": ("prefill", "b", 3),
+    "active": ("decode", "b", 3),
+    "kept": ("decode", "i", 2),
+    "to be written again": ("decode", "i", 2),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("state", STATES)
+def test_a_request_can_end_in_every_state(rigs: Rigs, state: str, how: str) -> None:
+    rig = rigs(1, is_saving=state == "kept")
+    end = {"cancel": lambda: rig.cancel("b"), "deadline": lambda: rig.clock.pass_(100.0)}[how]
+    rig.ledger.on(*STATES[state], end)
+    if state == "waiting":
+        rig.ledger.on("prefill", "i", 1, lambda: rig.submit("b", prompt=100, tokens=90, deadline_s=50.0))
+        rig.submit("i", tokens=9)
+    else:
+        rig.ledger.on("decode", "b", 5, lambda: rig.submit("i", tokens=9))
+        rig.submit("b", prompt=100, tokens=90, deadline_s=50.0)
+    rig.finish(1 if state in {"filling", "active"} else 2)
+    final, ended = rig.inboxes["b"].final(), rig.sequences["b"]
+    assert (final.finish, type(final.error)) == ENDS[how]
+    assert text_of(ended).startswith(rig.inboxes["b"].text)
+    assert ended.saved is None
+    decoded = {"active": 3, "kept": 5, "to be written again": 5}.get(state, 0)
+    assert decoded <= rig.ledger.count("decode", "b") <= decoded + 1
+
+
+PLANS = st.lists(
+    st.tuples(st.sampled_from("bbi"), st.integers(1, 40), st.integers(1, 12), st.sampled_from("xy"), st.integers(0, 9)),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(slots=st.integers(1, 6), is_saving=st.booleans(), plan=PLANS)
+def test_no_schedule_mixes_rows_up(*, slots: int, is_saving: bool, plan: list[tuple[str, int, int, str, int]]) -> None:
+    rig = Rig(slots, is_saving=is_saving)
+
+    def submit(number: int) -> None:
+        kind, prompt, tokens, adapter, chance = plan[number]
+        id_ = f"{kind}{number}"
+        if number + 1 < len(plan):
+            rig.ledger.on("prefill", id_, 1, lambda: submit(number + 1))
+        if chance == 9:
+            rig.ledger.on("decode", id_, 2, lambda: rig.cancel(id_))
+        rig.submit(id_, prompt, tokens, lane=Lane(adapter))
+
+    submit(0)
+    rig.finish(len(plan))
+    rig.close()
+    assert [inbox.final().error for inbox in rig.inboxes.values()] == [None] * len(plan)
+
+
+class WaitingByHand:
+    """What Waiting promises, in its plainest form."""
+
+    def __init__(self) -> None:
+        self.lines: dict[bool, deque[Sequence]] = {True: deque(), False: deque()}
+        self.was_aged = False
+
+    def pop(self, now_s: float) -> Sequence | None:
+        batch, interactive = self.lines[True], self.lines[False]
+        is_aged = bool(batch) and now_s - batch[0].submitted_s >= AGED_S
+        takes_batch = bool(batch) and (not interactive or (is_aged and not self.was_aged))
+        self.was_aged = takes_batch and is_aged
+        line = batch if takes_batch else interactive
+        return line.popleft() if line else None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "pop", "put back", "remove"]), st.booleans(), st.integers(0, 30))))
+def test_the_queue_keeps_its_promise(operations: list[tuple[str, bool, int]]) -> None:
+    waiting, by_hand, now_s, popped = Waiting(), WaitingByHand(), 0.0, list[Sequence]()
+    for number, (operation, is_batch, seconds) in enumerate(operations):
+        now_s += seconds
+        line = by_hand.lines[is_batch]
+        if operation == "put":
+            made = sequence(str(number), 2, 1, Inbox(), Priority.BATCH if is_batch else Priority.INTERACTIVE)
+            made.submit(now_s)
+            waiting.put(made)
+            line.append(made)
+        elif operation == "pop":
+            expected = by_hand.pop(now_s)
+            assert waiting.pop(now_s) is expected
+            popped += [expected] if expected is not None else []
+        elif operation == "put back" and popped:
+            back = popped.pop()
+            waiting.put_back(back)
+            by_hand.lines[back.is_batch].appendleft(back)
+        elif line:
+            waiting.remove(line.pop())
+        assert (len(waiting), waiting.interactive) == (sum(map(len, by_hand.lines.values())), len(by_hand.lines[False]))
+
+
+class Floor:
+    """Rows over a ledger, with what everyone should find in theirs."""
+
+    def __init__(self, slots: int) -> None:
+        self.ledger = Ledger(slots)
+        self.rows = Rows(slots, self.ledger)
+        self._made = 0
+
+    def begin(self, lane: Lane) -> None:
+        self._made += 1
+        entered = sequence(f"s{self._made}", 1 + self._made % 7, 9, Inbox())
+        entered.lane = lane
+        row = self.rows.begin(entered)
+        self.ledger.prefill(row, entered, len(entered.prompt))
+        entered.length = len(entered.prompt)
+
+    def check(self) -> None:
+        for row, held in enumerate(self.rows.active):
+            assert self.ledger.rows[row][: held.length] == held.tokens[: held.length]
+        filling = self.rows.filling
+        if filling is not None:
+            assert self.ledger.rows[self.rows.filling_row] == list(filling.prompt)
+            assert len(self.rows.active) <= self.rows.filling_row < self.rows.slots
+
+
+@given(
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from(["begin", "activate", "leave", "sort"]), st.integers(0, 5)), max_size=60),
+)
+def test_rows_keep_what_they_hold(slots: int, operations: list[tuple[str, int]]) -> None:
+    floor = Floor(slots)
+    rows = floor.rows
+    for operation, number in operations:
+        if operation == "begin" and rows.has_room:
+            floor.begin(Lane("ab"[number % 2]))
+        elif operation == "activate" and rows.filling is not None:
+            rows.activate()
+        elif operation == "leave":
+            for left in [*rows.active[number:][:2], *([rows.filling] if rows.filling and number == 5 else [])]:
+                left.is_done = True
+            rows.compact()
+        elif operation == "sort":
+            rows.sort()
+        floor.check()
+        assert rows.used == len(rows.active) + (rows.filling is not None) <= slots
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
+def test_an_exchange_a_step_brings_lanes_together(lanes: list[int]) -> None:
+    floor = Floor(len(lanes))
+    for lane in lanes:
+        floor.begin(Lane(str(lane)))
+        floor.rows.activate()
+    for _ in lanes:
+        floor.rows.sort()
+        floor.check()
+    groups = list(floor.rows.groups())
+    assert len(groups) == len(set(lanes))
+    assert [row for row, _ in groups] == [
+        sum(len(group) for _, group in groups[:place]) for place in range(len(groups))
+    ]
+
+
+def test_prompts_take_all_they_want_where_nobody_streams_or_a_crowd_waits() -> None:
+    pace = Pace(64, 2.0)
+    pace.decoded(0.01)
+    pace.prefilled(8, 1.0)
+    sizes = [
+        pace.budget(streaming=streaming, prompts=prompts) for streaming, prompts in ((0, 1), (1, 2), (1, 1), (3, 0))
+    ]
+    assert sizes == [64, 64, LEAST, LEAST]
+
+
+@given(st.floats(0.001, 0.05), st.floats(0.0001, 0.005), st.floats(0.002, 0.2), st.floats(1.1, 4.0))
+def test_a_chunk_comes_to_take_what_it_may(constant_s: float, token_s: float, decode_s: float, ratio: float) -> None:
+    pace, size = Pace(64, ratio), 0
+    for _ in range(60):
+        pace.decoded(decode_s)
+        size = pace.budget(streaming=1, prompts=1)
+        pace.prefilled(size, constant_s + size * token_s)
+    wanted = ((ratio - 1) * decode_s - constant_s) / token_s
+    assert LEAST <= size <= 64
+    assert abs(size - min(64.0, max(LEAST, wanted))) <= 2
+
+
+def test_a_clock_that_stands_still_changes_nothing() -> None:
+    pace = Pace(64, 2.0)
+    pace.decoded(0.0)
+    pace.prefilled(64, 0.0)
+    assert pace.budget(streaming=1, prompts=1) == 64
