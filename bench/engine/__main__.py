@@ -20,8 +20,8 @@ from bench.engine.race import race
 from bench.engine.report import Found, table, tree
 from bench.engine.side import Place
 from bench.engine.stalls import stall
-from bench.engine.work import Sizes
-from bench.engine.worker import NAMES
+from bench.engine.work import Sizes, at_once, work
+from bench.engine.worker import LLAMA, NAMES, REPACKED
 from cluster.environment import shoal_home
 from replicas.errors import ShoalError
 from replicas.export import Export
@@ -45,18 +45,22 @@ QUICK = Size((1, 8), rounds=1, prompt_tokens=32, answer_tokens=64, longest_promp
 FULL = Size((1, 2, 4, 8, 16), rounds=3, prompt_tokens=64, answer_tokens=128, longest_prompt=4096, calm_s=4.0)
 
 
-def measure(contestant: Contestant, size: Size, threads: int, llama_python: Path) -> Found:
+@dataclass(frozen=True, slots=True)
+class Llama:
+    """Under which interpreter llama.cpp runs, and which sides it gives."""
+
+    python: Path
+    names: tuple[str, ...]
+
+
+def measure(contestant: Contestant, size: Size, threads: int, llama: Llama) -> Found:
     """Everything on one model."""
     export = Export.load(contestant.export)
     max_len = size.prompt_tokens + size.answer_tokens + 16
-    places = {
-        name: (Place(contestant.export, threads, max(size.streams), max_len), Path(sys.executable))
-        for name in NAMES[:-1]
-    }
-    if contestant.gguf is not None:
-        places[NAMES[-1]] = (Place(contestant.gguf, threads, max(size.streams), max_len), llama_python)
+    here, there = (Place(model, threads, max(size.streams), max_len) for model in (contestant.export, contestant.gguf))
+    places = dict.fromkeys(NAMES, (here, Path(sys.executable))) | dict.fromkeys(llama.names, (there, llama.python))
     sizes = Sizes(size.prompt_tokens, size.answer_tokens, export.vocab)
-    with peers(places) as (sides, missing):
+    with peers(places, work(sizes, at_once(2), seed=0)) as (sides, missing):
         rows = list(race(sides, size.streams, sizes, size.rounds))
     return Found(
         contestant.name,
@@ -77,6 +81,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--llama-python", type=Path, default=Path(sys.executable), help="an interpreter with the extra `bench`"
     )
+    parser.add_argument("--llama-repack", action="store_true", help="also with weights repacked for the CPU")
     parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     parser.add_argument("--png", type=Path, default=PLOT, help=f"where the plot goes, default {PLOT}")
     return parser.parse_args()
@@ -88,9 +93,10 @@ def main() -> None:
     contestants = [bundled(home, chosen.gguf)] if chosen.only != "random" else []
     contestants += [random_100m(home)] if chosen.only != "bundled" else []
     print(f"{chosen.threads} threads, prompts of {size.prompt_tokens}, answers of {size.answer_tokens} tokens")
+    llama = Llama(chosen.llama_python, (LLAMA, REPACKED) if chosen.llama_repack else (LLAMA,))
     trees = []
     for contestant in contestants:
-        found = measure(contestant, size, chosen.threads, chosen.llama_python)
+        found = measure(contestant, size, chosen.threads, llama)
         print(table(found), flush=True)
         trees.append(tree(found))
     chosen.json.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ A step carries one token of every stream that decodes and fills up with prompt t
 logits in place, the cheapest there is. Imports nothing that llama-cpp-python does not bring.
 """
 
-import os
 from collections import deque
 
 import llama_cpp
@@ -17,12 +16,12 @@ _BATCH = 512
 
 
 class LlamaSide:
-    """A context with a sequence for each stream. `SHOAL_BENCH_REPACK=1` lets it repack weights, which can crash."""
+    """A context with a sequence for each stream. With `repacks` weights are laid out for the CPU, which can crash."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, repacks: bool) -> None:
         llama_cpp.llama_backend_init()
         options = llama_cpp.llama_model_default_params()
-        options.use_extra_bufts = os.environ.get("SHOAL_BENCH_REPACK") == "1"
+        options.use_extra_bufts = repacks
         options.n_gpu_layers = 0
         model = llama_cpp.llama_model_load_from_file(str(place.model).encode(), options)
         context = llama_cpp.llama_context_default_params()

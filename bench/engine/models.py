@@ -1,4 +1,4 @@
-"""The models that are raced, each as an export and as the GGUF file of the same weights."""
+"""The models that are raced, each as an export and as a GGUF file of the same weights."""
 
 import hashlib
 import tempfile
@@ -15,11 +15,11 @@ from replicas.store import ModelStore
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """An export and its GGUF file, None where there is none: llama.cpp then does not run."""
+    """An export and the GGUF file that it was made of."""
 
     name: str
     export: Path
-    gguf: Path | None
+    gguf: Path
 
 
 def bundled(home: Path, gguf: Path | None) -> Contestant:

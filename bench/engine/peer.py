@@ -78,16 +78,17 @@ class Peer:
 
 
 @contextmanager
-def peers(wanted: dict[str, tuple[Place, Path]]) -> Iterator[tuple[list[Peer], dict[str, str]]]:
-    """Those of `wanted` (name: place and interpreter) that run, and for each of the others why it does not."""
+def peers(wanted: dict[str, tuple[Place, Path]], warm: Work) -> Iterator[tuple[list[Peer], dict[str, str]]]:
+    """Those of `wanted` (name: place and interpreter) that can do `warm`, and why each of the others cannot."""
     running, missing = [], {}
     with ExitStack() as stack:
         for name, (place, python) in wanted.items():
             try:
                 peer = Peer(name, place, python)
-            except PeerMissing as error:
+                stack.callback(peer.close)
+                peer.run(warm)
+            except (PeerMissing, RuntimeError) as error:
                 missing[name] = str(error)
             else:
                 running.append(peer)
-                stack.callback(peer.close)
         yield running, missing

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 PANELS = (
     ("at once", "decode_tokens_s", "decode tokens/s, at once"),
@@ -48,6 +48,7 @@ def draw(result: Path, target: Path) -> None:
                 )
             panel.set_title(f"{model['model']}: {title}", fontsize=8)
             panel.set_xscale("log", base=2)
+            panel.xaxis.set_major_formatter(ticker.ScalarFormatter())
             panel.set_ylim(bottom=0)
             panel.grid(alpha=0.3)
         panels[0].legend(fontsize=7)

@@ -37,8 +37,6 @@ class Row:
 
 def race(sides: Sequence[Runner], streams: Sequence[int], sizes: Sizes, rounds: int) -> Iterator[Row]:
     """Rows for every number of streams and, from two up, both arrivals."""
-    for side in sides:
-        side.run(work(sizes, at_once(2), seed=0))
     for count in streams:
         arrivals = [at_once(count)] * rounds
         together = list(_rows("at once", sides, arrivals, sizes))

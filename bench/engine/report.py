@@ -7,6 +7,7 @@ from bench.engine.conversation import CACHE_AIM, Talk
 from bench.engine.race import Row
 from bench.engine.stalls import AIM as STALL_AIM
 from bench.engine.stalls import Stall
+from bench.engine.worker import LLAMA, REPACKED
 
 RAW_AIM, GENAI_AIM, GENAI_STREAMS = 0.95, 2.0, 8
 LLAMA_AIMS = {1: 1.05, 8: 1.5, 16: 1.8}
@@ -56,7 +57,9 @@ class Found:
         return self._decode_aims("raw loop", dict.fromkeys(sorted({row.streams for row in self.rows}), RAW_AIM))
 
     def _against_llama(self) -> list[Aim]:
-        return self._decode_aims("llama.cpp", LLAMA_AIMS) if self.is_comparable else []
+        if not self.is_comparable:
+            return []
+        return [*self._decode_aims(LLAMA, LLAMA_AIMS), *self._decode_aims(REPACKED, LLAMA_AIMS)]
 
     def _decode_aims(self, side: str, wanted: dict[int, float]) -> list[Aim]:
         aims = []
@@ -88,10 +91,10 @@ class Found:
 
 def table(found: Found) -> str:
     """One model's figures, for people."""
-    lines = [f"\n{found.model}", f"{'arrival':8} {'streams':>7} {'':13}" + "".join(f"{name:>10}" for name in COLUMNS)]
+    lines = [f"\n{found.model}", f"{'arrival':8} {'streams':>7} {'':16}" + "".join(f"{name:>10}" for name in COLUMNS)]
     for row in found.rows:
         figures = "".join(f"{value:>10.1f}" for value in asdict(row.figures).values())
-        lines.append(f"{row.arrival:8} {row.streams:>7} {row.side:13}{figures}")
+        lines.append(f"{row.arrival:8} {row.streams:>7} {row.side:16}{figures}")
     lines += [f"{side} is missing: {why}" for side, why in found.missing.items()]
     lines += [
         f"turn 10, {talk.prompt_tokens} tokens, {talk.kind}: TTFT {talk.ttft_ms:.0f} ms, in the whole conversation "

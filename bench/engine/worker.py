@@ -13,15 +13,16 @@ from pathlib import Path
 from bench.engine.side import Place, Side
 from bench.engine.work import read_work, to_line
 
-NAMES = ("engine", "raw loop", "og.Generator", "og.Engine", "llama.cpp")
+NAMES = ("engine", "raw loop", "og.Generator", "og.Engine")
+LLAMA, REPACKED = "llama.cpp", "llama.cpp repack"
 
 
 def open_side(name: str, place: Place) -> Side:
-    """Side `name` of NAMES. Imports only what that one needs. Raises ImportError where it is not installed."""
-    if name == "llama.cpp":
+    """Side `name` of those above. Imports only what that one needs. Raises ImportError where it is not installed."""
+    if name in (LLAMA, REPACKED):
         from bench.engine.llama_side import LlamaSide
 
-        return LlamaSide(place)
+        return LlamaSide(place, repacks=name == REPACKED)
     if name in ("og.Generator", "og.Engine"):
         from bench.engine.genai_sides import GenaiEngineSide, GeneratorSide
 
