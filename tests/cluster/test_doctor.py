@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,9 @@ from cluster.doctor import hardware, models, service, software
 from cluster.doctor.finding import Finding, State, examined
 from cluster.doctor.providers import tried
 from cluster.settings import Settings, validated
+from cluster.status.report import ReplicaState
 from replicas.completeness import require_complete
+from replicas.engine import EngineStats
 from replicas.errors import ModelImportError
 from replicas.host import Host
 from replicas.slot import kept
@@ -171,6 +174,16 @@ def test_an_instance_that_is_not_ready_is_a_problem(home: Path) -> None:
     instance.record(home, "127.0.0.1", number)
     [finding] = service.instances(home)
     assert (finding.state, f"shoal down --port {number}" in finding.fix) == (State.PROBLEM, True)
+
+
+def test_an_engine_on_a_lesser_provider_is_noted_with_the_reason_and_a_broken_one_is_a_problem() -> None:
+    stats = EngineStats("tiny", "slot", "cpu", 4, 0, 0, 0, 0.0, 512, 0, 0, 0, ())
+    lesser = replace(stats, fallbacks=(("cuda", "there is no NVIDIA driver"),))
+    states = [ReplicaState("tiny", "a", lesser), ReplicaState("tiny", "b", replace(stats, is_healthy=False))]
+    note, problem = service.engines(states)
+    assert (note.state, problem.state) == (State.NOTE, State.PROBLEM)
+    assert note.detail == "runs on cpu, because cuda did not work: there is no NVIDIA driver"
+    assert list(service.engines([ReplicaState("tiny", "c", stats)])) == []
 
 
 def test_packages_that_are_missing_or_of_another_version_name_the_installation() -> None:
