@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from llguidance import LLMatcher
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bench.schemas import generated
 from replicas.engine import Grammar
 from replicas.errors import EngineFailed, InvalidRequest
-from replicas.grammar import GrammarCompiler, keep_allowed
+from replicas.grammar import Constraint, GrammarCompiler, keep_allowed
+from replicas.grammar.constraint import Compiled
+from replicas.grammar.source import source
+from replicas.grammar.vocabulary import open_vocabulary
 from tests.models import IM_END, IM_START, Tiny, sentencepiece, tiny_export
 from tests.replicas.engines import tiny
 from tests.replicas.grammars import (
@@ -163,6 +168,19 @@ def test_a_token_that_is_not_allowed_is_our_own_failure_and_changes_nothing() ->
     with pytest.raises(EngineFailed, match="not one that the grammar allows"):
         constraint.accept(ids_of("z")[0])
     assert set(ids_of("a") + ids_of("b")) <= set(allowed(constraint.mask()))
+
+
+def test_a_mask_does_not_wait_for_a_worker_that_is_busy_elsewhere() -> None:
+    gate, worker = threading.Event(), ThreadPoolExecutor(1)
+    worker.submit(gate.wait)
+    vocabulary = open_vocabulary(tiny().directory, tiny().vocab, END_IDS)
+    compiled = Compiled(LLMatcher(vocabulary, source(Grammar("regex", "[ab]c")), log_level=0), "regex")
+    constraint = Constraint(compiled, (tiny().vocab + 31) // 32, END_IDS, worker)
+    constraint.begin()
+    tokens = allowed(constraint.mask())
+    gate.set()
+    worker.shutdown()
+    assert set(tokens) == {*ids_of("a"), *ids_of("b")}
 
 
 def test_a_grammar_is_compiled_once_and_answers_do_not_disturb_each_other() -> None:
