@@ -83,6 +83,15 @@ def test_the_youngest_batch_row_gives_way_and_goes_on_where_it_stopped(rigs: Rig
     assert ("decode", "b2", 1) not in served[: served.index(("decode", "i", 1))]
 
 
+def test_one_that_gave_way_is_the_next_of_its_class(rigs: Rigs) -> None:
+    rig = rigs(1)
+    rig.ledger.on("decode", "b1", 2, lambda: rig.submit_all("b2", "i"))
+    rig.submit("b1", tokens=20)
+    rig.finish(3)
+    assert rig.loop.tally.preemptions == 1
+    assert list(dict.fromkeys(id_ for _, id_, _ in reversed(rig.ledger.events))) == ["b2", "b1", "i"]
+
+
 def test_an_aged_batch_row_does_not_give_way_again(rigs: Rigs) -> None:
     rig = rigs(1)
     rig.ledger.on("decode", "b", 2, lambda: rig.submit("i1"))
@@ -209,7 +218,16 @@ class WaitingByHand:
         return line.popleft() if line else None
 
 
-@given(st.lists(st.tuples(st.sampled_from(["put", "pop", "put back", "remove"]), st.booleans(), st.integers(0, 30))))
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "pop", "put back", "remove"]), st.booleans(), st.sampled_from([0, 0, 9, 20])
+    ),
+    min_size=8,
+)
+
+
+@settings(max_examples=300)
+@given(OPERATIONS)
 def test_the_queue_keeps_its_promise(operations: list[tuple[str, bool, int]]) -> None:
     waiting, by_hand, now_s, popped = Waiting(), WaitingByHand(), 0.0, list[Sequence]()
     for number, (operation, is_batch, seconds) in enumerate(operations):
