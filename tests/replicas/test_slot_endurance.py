@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from replicas.engine import Chunk, Finish, Generation, Priority
+from replicas.errors import DeadlineExceeded, EngineFailed
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.engine import SlotStream
 from replicas.slot.forward import Forward
