@@ -18,7 +18,7 @@ from replicas.slot import devices, kept
 from replicas.slot.calibration import CONTEXT_TOKENS, Calibration, calibrate
 from replicas.slot.forward import Forward
 from replicas.slot.place import Provider
-from replicas.slot.sizing import Memory, Sizes, Wanted, sizes_of, weight_bytes
+from replicas.slot.sizing import MOST_SLOTS, Memory, Sizes, Wanted, sizes_of, weight_bytes
 from replicas.slot.slab import KvSlab
 
 _VERSION = 1  # of what is measured; another one measures again
@@ -43,6 +43,7 @@ class Question:
     threads: int | None = None
     folder: Path | None = None
     memory_share: float = 1.0
+    is_spinning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +82,19 @@ def _sizes(question: Question, host: Host) -> Sizes:
 def _calibration(question: Question, folder: Path, slots: int, open_session: OpenSession, host: Host) -> Calibration:
     """The kept one, or a new one."""
     counts = _thread_counts(question, host)
-    rows = 1 << (slots - 1).bit_length()  # a little more or less memory is no other question
+    rows = min(1 << (slots - 1).bit_length(), MOST_SLOTS)  # a little more or less memory is no other question
     identity = _identity(question, host, counts, rows)
-    known = kept.load(folder, identity)
-    if known is not None:
-        return known
 
     def opened(threads: int) -> Forward:
         session = open_session(threads)
         slab = KvSlab(question.export, rows, CONTEXT_TOKENS, question.provider)
         return Forward(session, question.export, slab, rows, CONTEXT_TOKENS)
 
-    calibration = calibrate(opened, counts, rows)
-    kept.save(folder, kept.Kept(identity, calibration))
+    with kept.exclusive(folder):
+        calibration = kept.load(folder, identity)
+        if calibration is None:
+            calibration = calibrate(opened, counts, rows)
+            kept.save(folder, kept.Kept(identity, calibration))
     return calibration
 
 
@@ -121,5 +122,6 @@ def _identity(question: Question, host: Host, counts: tuple[int, ...], rows: int
         "threads_tried": " ".join(map(str, counts)),
         "rows": rows,
         "provider": question.provider.name,
+        "is_spinning": question.is_spinning,
         "onnxruntime": ort.__version__,
     }

@@ -8,12 +8,18 @@ import hashlib
 import json
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from replicas.slot.calibration import Calibration
+
+if sys.platform != "win32":
+    import fcntl
 
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +54,21 @@ def save(folder: Path, kept: Kept) -> None:
         draft.replace(file)
     except OSError as error:
         _logger.warning("the calibration cannot be kept in %s: %s", folder, error)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Wait until nobody else on this machine is in here: two that measure at once would measure each other."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError:
+        yield  # what is measured cannot be kept there either
+        return
+    with lock:
+        if sys.platform != "win32":
+            fcntl.flock(lock, fcntl.LOCK_EX)  # gone with the process, however it ends
+        yield
 
 
 def every(folder: Path) -> tuple[Kept, ...]:

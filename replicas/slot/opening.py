@@ -36,7 +36,9 @@ def open_model(export: Export, config: SlotConfig, host: Host) -> Opened:
         def opened(threads: int) -> ort.InferenceSession:
             return open_session(export, provider, threads, is_spinning=config.is_spinning)
 
-        question = Question(export, provider, wanted, config.threads, config.calibrations, config.memory_share)
+        question = Question(
+            export, provider, wanted, config.threads, config.calibrations, config.memory_share, config.is_spinning
+        )
         fit = fitted(question, opened, host)
         sizes, threads = fit.sizes, fit.threads
         spins, max_len = config.is_spinning, sizes.max_len

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,6 +138,20 @@ def test_a_real_model_is_measured_once_and_then_remembered(question: Question) -
     assert first.sizes.slots == first.calibration.batch_ceiling
 
 
+def test_two_that_start_together_measure_once(question: Question) -> None:
+    opened: list[int] = []
+    fits: list[Fit] = []
+    threads = [
+        threading.Thread(target=lambda: fits.append(fitted(question, opening(question, opened)))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == len(set(opened))
+    assert len({fit.calibration for fit in fits}) == 1
+
+
 def test_an_engine_runs_with_what_was_measured(question: Question) -> None:
     config = SlotConfig(slots=None, max_len=128, calibrations=question.folder)
     engine = SlotEngine(tiny(), config)
@@ -151,13 +166,19 @@ def test_another_model_or_a_broken_file_is_measured_again(question: Question) ->
     assert question.folder is not None
     opened: list[int] = []
     fitted(question, opening(question, opened))
-    [file] = question.folder.iterdir()
+    [file] = question.folder.glob("*.json")
     file.write_text("{")
     assert kept.every(question.folder) == ()
     fitted(question, opening(question, opened))
     [entry] = kept.every(question.folder)
     assert entry.of["model"] == "tiny"
     assert kept.load(question.folder, {**entry.of, "processor": "another"}) is None
+
+
+def test_many_slots_that_the_operator_set_are_not_all_tried(question: Question) -> None:
+    fit = fitted(replace(question, wanted=Wanted(slots=1000, max_len=16)), opening(question, []))
+    assert fit.calibration is not None
+    assert (fit.sizes.slots, fit.calibration.decode_s[-1][0] <= 32) == (1000, True)
 
 
 def test_what_the_operator_set_is_not_measured(question: Question) -> None:
