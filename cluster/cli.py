@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from cluster import cli_demo, cli_doctor, cli_status, cli_talk, instance, up
+from cluster import cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
 from cluster.cli_models import models_app
 from cluster.cli_sessions import sessions_app
 from cluster.cli_swarm import swarm_app
@@ -32,6 +32,7 @@ app.command()(cli_talk.chat)
 app.command()(cli_status.status)
 app.command()(cli_doctor.doctor)
 app.command()(cli_demo.demo)
+app.command()(cli_upstream.upstream)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models")
 app.add_typer(sessions_app, name="sessions")

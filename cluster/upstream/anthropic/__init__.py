@@ -1,0 +1,1 @@
+"""Anthropic's Messages protocol, as the service speaks it: strict in what it takes."""
