@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from replicas.collect import collect
 from replicas.engine import Finish, Grammar, Priority
@@ -173,3 +175,22 @@ def test_a_grammar_that_cannot_go_on_fails_its_request_alone(
     assert is_same(plain, inboxes[0])
     assert (engine.is_healthy, engine.stats().restarts_total) == (True, 0)
     assert sum(final.usage.generated for final in finals) + 1 == engine.stats().generated_tokens_total
+
+
+@pytest.mark.parametrize("place", [0, 5, 15])
+def test_a_run_that_is_not_a_number_fails_its_request_alone(
+    engine: SlotEngine, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    verify = Forward.verify
+
+    def poisoned(*args: object) -> NDArray[np.float32]:
+        logits = verify(*args)  # type: ignore[arg-type]
+        logits[place:] = np.nan
+        return logits
+
+    monkeypatch.setattr(Forward, "verify", poisoned)
+    finals = [collect(engine, Kind(prompt(length), SEEDED, CHAINED).named("one")).final for length in range(10, 45)]
+    assert {type(final.error) for final in finals} == {EngineFailed}
+    assert all("not a number" in str(final.error) for final in finals)
+    assert engine.stats().restarts_total == 0
+    assert sum(final.usage.generated for final in finals) == engine.stats().generated_tokens_total

@@ -86,7 +86,8 @@ class PrefixCache:
             self._note_session(sequence)
 
     def forget(self, sequence: Sequence) -> None:
-        self._index.drop(self._chain(sequence, sequence.length // BLOCK))
+        known = min(sequence.length, len(sequence.tokens))  # a row may be ahead of what was chosen
+        self._index.drop(self._chain(sequence, known // BLOCK))
 
     def session(self, session_id: str) -> Session | None:
         """What is known of a session."""
