@@ -47,6 +47,9 @@ class OnnxPool:
 
     async def generate(self, client_id: str, generation: Generation) -> ShoalError | None:
         """Returns when the last chunk is on the client's stream; an error is returned, not raised."""
+        refused = await self._replica.prepare(generation)
+        if refused is not None:
+            return refused
         try:
             return await self._replica.finish(await self.admit(Admission(client_id, generation)))
         finally:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from deployments.outbox import Outbox, WireChunk
 from deployments.replica_metrics import ReplicaMetrics
@@ -28,6 +29,15 @@ class Admission:
 
     client_id: str
     generation: Generation
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An engine that may need long before it can take a request."""
+
+    def prepare(self, request: Generation) -> None:
+        """Do it now, so that `submit` returns at once. Blocks, and raises what `submit` would."""
+        ...
 
 
 class Ticket:
@@ -56,6 +66,17 @@ class PoolReplica:
         self._idle_s = idle_s
         self._callers: dict[str, Caller] = {}
         self._tickets: dict[str, Ticket] = {}
+
+    async def prepare(self, generation: Generation) -> ShoalError | None:
+        """Have the engine compile the grammar, and open what the adapter needs, while the other answers go on."""
+        if (generation.grammar is None and generation.adapter is None) or not isinstance(self.engine, Preparing):
+            return None
+        try:
+            await asyncio.to_thread(self.engine.prepare, generation)
+        except ShoalError as error:
+            self.metrics.refused(error)
+            return error
+        return None
 
     def admit(self, batch: Sequence[Admission]) -> list[Ticket | ShoalError]:
         """Submit every generation of `batch` to the engine at once; a refused one gets its error, the others go on."""

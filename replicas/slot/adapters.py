@@ -1,8 +1,8 @@
 """The LoRA adapters of one engine: the session that runs them, and their weights in the device's memory.
 
-The session is opened for the first adapter and stays: rows of the bare model keep the unedited graph, which has less
-to do. That takes as long as opening the model itself, and as much memory, so `open` may be called on a thread of its
-own. The weights of an adapter are inputs, bound once by pointer for each range of rows: another adapter is another
+The session is opened for the first request that wants an adapter, and stays: rows of the bare model keep the unedited
+graph, which has less to do. That takes as long as opening the model itself, and as much memory, so nobody pays for it
+before, and `open` may be called on a thread of its own. The weights of an adapter are inputs, bound once by pointer for each range of rows: another adapter is another
 binding and costs nothing per step.
 """
 
@@ -37,10 +37,9 @@ class Adapters:
                 self._session = self._open_session()
 
     def add(self, name: str, weights: LoraWeights) -> None:
-        """Raises InvalidRequest for a name that is taken, and whatever opening the session raises."""
+        """Raises InvalidRequest for a name that is taken."""
         if name in self._values:
             raise InvalidRequest(f"an adapter called {name!r} is loaded already; unload it first", "adapter")
-        self.open()
         make = ort.OrtValue.ortvalue_from_numpy
         values = {key: make(array, self._device, 0) for key, array in weights.arrays.items()}
         self._values = {**self._values, name: values}  # in one step, for those who read the names
@@ -51,9 +50,11 @@ class Adapters:
         self._values = {other: values for other, values in self._values.items() if other != name}
 
     def bind(self, name: str) -> tuple[ort.InferenceSession, ort.IOBinding]:
-        """The session, and a new binding of it with the adapter's weights in. Raises NotFound."""
-        values, session = self._values_of(name), self._session
-        assert session is not None  # opened before the first adapter went in
+        """The session, and a new binding of it with the adapter's weights in. Raises NotFound, and as `open` does."""
+        values = self._values_of(name)
+        self.open()
+        session = self._session
+        assert session is not None
         binding = session.io_binding()
         for key, value in values.items():
             binding.bind_ortvalue_input(key, value)

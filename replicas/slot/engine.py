@@ -107,7 +107,18 @@ class SlotEngine:
         """False while runs of the model keep failing: the replica should be replaced."""
         return self._loop.is_healthy
 
+    def prepare(self, request: Generation) -> None:
+        """Do what takes long before `request` can run: compile its grammar, open the session of adapters.
+
+        `submit` does it too, but a caller that must not be held up calls this first on a thread of its own. Raises
+        InvalidRequest, and what opening a session raises.
+        """
+        if request.grammar is not None:
+            self._compiler.compile(request.grammar)
+        self._open_adapters(request)
+
     def submit(self, request: Generation, sink: Sink) -> SlotStream:
+        self._open_adapters(request)
         sequence = self._admission.admit(request, sink)
         self._loop.submit(sequence)
         return SlotStream(self._loop, sequence)
@@ -122,7 +133,6 @@ class SlotEngine:
         """
         weights = LoraWeights.read(path, self._export)
         digest = _digest(weights)
-        self._opened.forward.open_adapters()  # here, or all streams would wait for it
 
         def add() -> None:
             self._opened.forward.add_adapter(name, weights)
@@ -132,7 +142,7 @@ class SlotEngine:
         _logger.info("adapter loaded", extra={"model": self._export.name, "adapter": name})
 
     def unload_adapter(self, name: str) -> None:
-        """Unload an adapter. Raises InvalidRequest if there is none of that name, or requests for it are under way."""
+        """Unload an adapter. Raises NotFound if there is none, InvalidRequest while requests for it are under way."""
 
         def remove() -> None:
             if self._loop.is_adapter_used(name):
@@ -164,6 +174,10 @@ class SlotEngine:
     def close(self) -> None:
         self._loop.close()
         self._compiler.close()
+
+    def _open_adapters(self, request: Generation) -> None:
+        if request.adapter in self._abilities.adapters():
+            self._opened.forward.open_adapters()
 
     def _call(self, call: Callable[[], _T]) -> _T:
         return cast(_T, self._loop.call(call).result(CALL_DEADLINE_S))

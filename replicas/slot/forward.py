@@ -132,7 +132,7 @@ class Forward:
         self._adapters.open()
 
     def add_adapter(self, name: str, weights: LoraWeights) -> None:
-        """Make `name` an adapter for lanes; at once after `open_adapters`. Raises InvalidRequest for a taken name."""
+        """Make `name` an adapter for lanes. Raises InvalidRequest for a taken name."""
         self._adapters.add(name, weights)
 
     def remove_adapter(self, name: str) -> None:
