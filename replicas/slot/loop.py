@@ -145,7 +145,8 @@ class Loop:
     def _restart(self, sequences: list[Sequence], error: Exception) -> None:
         """What was in the rows begins again, once; who fails twice is to blame or has bad luck: it gets the error."""
         self._work.failures_in_a_row += 1
-        for sequence in sequences:
+        sequences.sort(key=lambda sequence: sequence.submitted_s)
+        for sequence in reversed(sequences):  # each is put back before the one behind it
             if sequence.is_done:
                 continue
             sequence.restarts += 1

@@ -144,6 +144,22 @@ def test_prompts_that_come_together_share_one_step(rigs: Rigs) -> None:
     assert [what for what, _, _ in rig.ledger.events[:9]] == ["prefill"] * 8 + ["decode"]
 
 
+def test_after_a_fault_all_begin_again_in_order_of_arrival(rigs: Rigs, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, sort, faults = rigs(3), Rows.sort, ["copy failed"]
+
+    def broken(self: Rows) -> None:
+        if len(self.active) == 3 and faults:
+            rig.ledger.events.clear()
+            raise RuntimeError(faults.pop())
+        sort(self)
+
+    monkeypatch.setattr(Rows, "sort", broken)
+    rig.submit_at_once("i1", "i2", "i3", "i4")
+    rig.finish(4)
+    assert rig.ledger.order() == ["i1", "i2", "i3", "i4"]
+    assert rig.loop.tally.restarts == 3
+
+
 ENDS = {"cancel": (Finish.CANCELLED, type(None)), "deadline": (Finish.ERROR, DeadlineExceeded)}
 STATES: dict[str, tuple[str, str, int]] = {
     "waiting": ("decode", "i", 2),
