@@ -2,8 +2,8 @@
 
 The session is opened for the first request that wants an adapter, and stays: rows of the bare model keep the unedited
 graph, which has less to do. That takes as long as opening the model itself, and as much memory, so nobody pays for it
-before, and `open` may be called on a thread of its own. The weights of an adapter are inputs, bound once by pointer for each range of rows: another adapter is another
-binding and costs nothing per step.
+before, and `open` may be called on a thread of its own. The weights of an adapter are inputs, bound once by pointer for
+each range of rows: another adapter is another binding and costs nothing per step.
 """
 
 import threading

@@ -1,8 +1,10 @@
 """PoolReplica: admits batches to an engine, cancels with its callers, hands chunks to their clients' token streams."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +12,7 @@ from deployments.outbox import WireChunk
 from deployments.replica import Admission, PoolReplica, Ticket, warm_up
 from deployments.replica_metrics import ReplicaMetrics
 from replicas.echo import EchoConfig, EchoEngine
-from replicas.engine import Finish, Generation, Message, Sampling
+from replicas.engine import Finish, Generation, Grammar, Message, Sampling
 from replicas.errors import EngineFailed, InvalidRequest, Overloaded
 from tests.deployments.hand_engine import HandEngine
 
@@ -55,6 +57,34 @@ async def test_the_first_chunk_of_a_generation_only_says_that_it_is_admitted() -
     replica.admit([Admission("me", generation("a"))])
     async with aclosing(replica.pump("me")) as stream:
         assert await anext(stream) == [("a", "", 0, None, ())]
+
+
+class SlowCompiler(HandEngine):
+    """Compiles a grammar for as long as `may_go` is not set; a regex is refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go = threading.Event()
+
+    def prepare(self, request: Generation) -> None:
+        if request.grammar is not None and request.grammar.kind == "regex":
+            raise InvalidRequest("no regular expressions", "regex")
+        assert self.may_go.wait(10)
+
+
+async def test_a_grammar_that_takes_long_to_compile_holds_up_nobody() -> None:
+    engine = SlowCompiler()
+    replica = replica_of(engine)
+    compiling = asyncio.create_task(replica.prepare(replace(generation("slow"), grammar=Grammar("lark", "start: 'a'"))))
+    assert await replica.prepare(generation("quick")) is None
+    assert not compiling.done()
+    engine.may_go.set()
+    assert await compiling is None
+
+
+async def test_a_grammar_that_is_wrong_is_refused_before_it_is_admitted() -> None:
+    refused = await replica_of(SlowCompiler()).prepare(replace(generation("wrong"), grammar=Grammar("regex", "[")))
+    assert isinstance(refused, InvalidRequest)
 
 
 async def test_clients_get_their_own_chunks_only(engine: EchoEngine) -> None:
