@@ -126,6 +126,16 @@ def test_a_session_moves_to_another_engine(engine: SlotEngine) -> None:
     other.close()
 
 
+def test_a_session_that_is_too_large_comes_as_far_as_there_is_room(engine: SlotEngine) -> None:
+    prompt = _ids(200)
+    answer = ask(engine, prompt, session="mine")
+    small = cached_engine(cache_bytes=3 * 32 * tiny().kv_token_bytes)
+    small.import_session(engine.export_session("mine"))
+    moved = ask(small, prompt)
+    assert (moved.final.usage.cached, moved.text) == (96, answer.text)
+    small.close()
+
+
 def test_an_unknown_session_is_not_found(engine: SlotEngine) -> None:
     with pytest.raises(NotFound, match="session"):
         engine.export_session("nobody's")

@@ -100,14 +100,15 @@ class PrefixCache:
         return [self._pool.read(block) for block in self._index.find(chain)]
 
     def write(self, session_id: str, session: Session, contents: Many[bytes]) -> None:
-        """Take over what `read` gave, here or elsewhere."""
+        """Take over what `read` gave, here or elsewhere, as much of its beginning as there is room for."""
+        contents = contents[: self._pool.capacity]
         chain: list[bytes] = []
         extend(chain, self._root(session.lane), session.tokens, len(contents))
         for digest, content in zip(chain, contents, strict=True):
             if digest not in self._index:
                 self._pool.write(self._index.place(digest), content)
         self._index.touch(chain)
-        self._sessions[session_id] = session
+        self._remember(session_id, session)
 
     def _store(self, row: int, chain: list[bytes], first: int) -> None:
         """Copy blocks `first ...` of `row` to where they are not yet."""
@@ -121,10 +122,13 @@ class PrefixCache:
     def _note_session(self, sequence: Sequence) -> None:
         session_id = sequence.request.session_id
         if session_id is not None:
-            self._sessions[session_id] = Session(sequence.lane, tuple(sequence.tokens[: sequence.length]))
-            self._sessions.move_to_end(session_id)
-            if len(self._sessions) > _SESSIONS:
-                self._sessions.popitem(last=False)
+            self._remember(session_id, Session(sequence.lane, tuple(sequence.tokens[: sequence.length])))
+
+    def _remember(self, session_id: str, session: Session) -> None:
+        self._sessions[session_id] = session
+        self._sessions.move_to_end(session_id)
+        if len(self._sessions) > _SESSIONS:
+            self._sessions.popitem(last=False)
 
     def _chain(self, sequence: Sequence, blocks: int) -> list[bytes]:
         extend(sequence.chain, self._root(sequence.lane), sequence.tokens, blocks)
