@@ -5,6 +5,7 @@ A class says who must act and which HTTP status the edge renders; a dialect only
     ShoalError                 500  we must act: a bug, or a part that broke
     ├── InvalidRequest         400  the caller: the request can never work as it is
     │   └── ContextOverflow    400  the caller: the prompt is longer than the model's context
+    ├── Withheld               403  the caller: a private request may not leave; a local model answers it
     ├── NotFound               404  the caller: no such model, job or path
     ├── BodyTooLarge           413  the caller: a smaller body
     ├── DeadlineExceeded       408  the caller: more time or less work
@@ -49,6 +50,19 @@ class ContextOverflow(InvalidRequest):
         self.param = "messages"
         self.tokens = tokens
         self.limit = limit
+
+
+class Withheld(ShoalError):
+    """The request may not go to a cloud: `reason` says why, and never quotes what it holds."""
+
+    status = 403
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the request may not leave for a cloud: {self.reason}"
 
 
 class NotFound(ShoalError):

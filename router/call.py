@@ -17,7 +17,8 @@ from replicas.tools.tool import Tool, ToolChoice
 class Call:
     """What a caller wants, in no dialect. `model` None takes the default; `max_tokens` is clamped to the context.
 
-    `adapter` names a LoRA adapter of the model. `top_logprobs` None wants no scores of tokens, n the n likeliest.
+    `adapter` names a LoRA adapter of the model. `has_image`: pictures came with it, of which `messages` hold a note.
+    `top_logprobs` None wants no scores of tokens, n the n likeliest.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Call:
     grammar: Grammar | None = None
     top_logprobs: int | None = None
     adapter: str | None = None
+    has_image: bool = False
 
 
 @dataclass(frozen=True, slots=True)

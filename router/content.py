@@ -15,6 +15,8 @@ from replicas.tools.tool import written
 NESTING = 8
 """Blocks inside blocks (a tool result's document's content ...) are read so deep; real requests reach 3."""
 
+IMAGES = frozenset({"image", "image_url", "input_image"})
+
 Block: TypeAlias = Mapping[str, object]
 
 
@@ -39,6 +41,14 @@ def block_text(block: object, path: str, depth: int = 0) -> str | None:
     kind = block.get("type")
     reader = _READERS.get(kind, _unknown) if isinstance(kind, str) else _unknown
     return reader(block, path, depth) if depth < NESTING else None
+
+
+def holds_image(content: object, depth: int = 0) -> bool:
+    """A picture is among the blocks of `content`, or in a tool's result there."""
+    if not isinstance(content, list) or depth >= NESTING:
+        return False
+    blocks = [block for block in content if isinstance(block, dict)]
+    return any(block.get("type") in IMAGES or holds_image(block.get("content"), depth + 1) for block in blocks)
 
 
 def _text(block: Block, path: str, _depth: int) -> str:

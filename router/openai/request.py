@@ -14,7 +14,7 @@ from replicas.engine import Message, Role, ToolCall
 from replicas.errors import InvalidRequest
 from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, member, read, session_id
 from router.call import Call
-from router.content import text_of
+from router.content import holds_image, text_of
 from router.openai.logprobs import ScoreFields
 from router.openai.tools import ToolFields
 from router.structured import openai_grammar
@@ -112,5 +112,6 @@ def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[C
         tool_choice=choice,
         grammar=openai_grammar(request.form),
         top_logprobs=request.wanted_scores,
+        has_image=any(holds_image(turn.content) for turn in request.messages),
     )
     return call, Wording(request.wants_usage, request.is_legacy)

@@ -1,0 +1,37 @@
+"""Who asks, apart from what: what the headers of a request, or a swarm's agent, say of it before anything is read.
+
+A request is marked private by its header; whatever is not clearly a no counts as a yes, because a typing error must not
+send a secret out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PRIVATE = "x-shoal-private"
+ROLE = "x-shoal-role"
+AGENT = ("x-shoal-agent-id", "x-claude-code-agent-id")
+NOT_PRIVATE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`headers` by names in lower case; only those that a rule names are ever looked at."""
+
+    role: str = ""
+    agent: str = ""
+    is_private: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NOBODY = Origin()
+
+
+def origin_of(headers: Mapping[str, str]) -> Origin:
+    """What `headers` (names in lower case) say."""
+    mark = headers.get(PRIVATE)
+    return Origin(
+        role=headers.get(ROLE, ""),
+        agent=next((headers[name] for name in AGENT if headers.get(name)), ""),
+        is_private=mark is not None and mark.strip().lower() not in NOT_PRIVATE,
+        headers=headers,
+    )

@@ -1,0 +1,50 @@
+"""A decision and its reasons: which rule, what it saw, who answers, who lost and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from replicas.errors import ShoalError, Unavailable, Withheld
+from router.policy.constraints import Value
+from router.privacy.guard import Marking
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A candidate and why it is where it is in the route, or why it is not."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who answers: `route`, in the order to try. `by` a rule called `rule`, a policy, or the model that was asked for.
+
+    `features` are those that some rule looks at. A model that nobody knows gives an empty route and `is_unknown`.
+    """
+
+    by: Literal["rule", "policy", "model"]
+    rule: str
+    route: tuple[Verdict, ...]
+    lost: tuple[Verdict, ...]
+    features: Mapping[str, Value]
+    marking: Marking
+    is_unknown: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the route."""
+        return tuple(verdict.name for verdict in self.route)
+
+    def without(self, name: str, why: str) -> "Decision":
+        """The same, after the candidate `name` has turned out not to do."""
+        left = tuple(verdict for verdict in self.route if verdict.name != name)
+        return replace(self, route=left, lost=(Verdict(name, why), *self.lost))
+
+    def refusal(self) -> ShoalError:
+        """What to tell a caller whom nobody may answer."""
+        whose = f"{self.by} {self.rule!r}"
+        if self.marking.is_private:
+            return Withheld(f"it is private ({', '.join(self.marking.reasons)}), and {whose} leaves nothing local")
+        return Unavailable("a model for this request", "; ".join(f"{one.name}: {one.why}" for one in self.lost[:8]))

@@ -1,0 +1,98 @@
+"""The privacy guard: says whether a request is private, and clears what may go to a cloud.
+
+Private is what its sender marked, what a rule marks, and what holds a key, an e-mail address or the number of a card
+or a person. A request is examined twice: as it came, so that the rules can keep it here, and as the bytes that would
+leave, right before. The second look is what counts: whatever way a request took, without a `Clearance` no cloud client
+takes it, and only `Guard.clear` makes one. What is longer than can be examined counts as private.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from replicas.cloud.release import Clearance, Draft
+from replicas.errors import Withheld
+from router.body import parsed_json
+from router.call import Call
+from router.origin import Origin
+from router.privacy.keys import holds_key
+from router.privacy.numbers import holds_card, holds_email, holds_id
+from router.privacy.texts import plain, texts_of_call, texts_of_json
+
+Kind: TypeAlias = Literal["keys", "email", "cards", "ids"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+EXAMINED_CHARS = 1_000_000
+"""A choice: about a second of work. More is private unexamined."""
+
+HARMLESS_ADDRESSES = ("noreply@*", "no-reply@*", "git@*", "*@example.com", "*@example.org")
+"""Of nobody: the first is in the tools that Claude Code describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """Why the request `id` is private: `header`, `rule`, `length`, and kinds of findings. Nothing: it is not."""
+
+    id: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def is_private(self) -> bool:
+        """It must stay here."""
+        return bool(self.reasons)
+
+    def by_rule(self) -> "Marking":
+        """The same request, marked by a rule too."""
+        return self if "rule" in self.reasons else Marking(self.id, ("rule", *self.reasons))
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Examines with the detectors `kinds`; e-mail addresses that match `harmless` are let through."""
+
+    kinds: Sequence[Kind] = KINDS
+    harmless: Sequence[str] = HARMLESS_ADDRESSES
+    _detectors: dict[Kind, Callable[[str], bool]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known: dict[Kind, Callable[[str], bool]] = {
+            "keys": holds_key,
+            "email": lambda text: holds_email(text, self.harmless),
+            "cards": holds_card,
+            "ids": holds_id,
+        }
+        object.__setattr__(self, "_detectors", {kind: known[kind] for kind in self.kinds})
+
+    def mark(self, call: Call, origin: Origin) -> Marking:
+        """Whether `call` is private, and why."""
+        if origin.is_private:
+            return Marking(call.id, ("header",))
+        return Marking(call.id, self.findings(texts_of_call(call)))
+
+    def findings(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """The kinds of private data in `texts`, or `length` if they are too long to tell."""
+        found: list[str] = []
+        left_chars = EXAMINED_CHARS
+        for text in texts:
+            left_chars -= len(text)
+            if left_chars < 0:
+                return (*found, "length")
+            found += [kind for kind, holds in self._detectors.items() if kind not in found and holds(text)]
+        return tuple(found)
+
+    def clear(self, draft: Draft, marking: Marking) -> Clearance:
+        """The word that `draft` may leave. Raises Withheld for what is private, or marked as another request."""
+        if marking.id != draft.id:
+            raise Withheld("it was examined as another request")
+        reasons = marking.reasons or self._reasons(draft)
+        if reasons:
+            raise Withheld(f"it is private ({', '.join(reasons)})")
+        return Clearance(draft.id, draft.digest)
+
+    def _reasons(self, draft: Draft) -> tuple[str, ...]:
+        try:
+            body = parsed_json(draft.body)
+        except ValueError:
+            raise Withheld("its body is not JSON") from None
+        headers = (plain(part) for header in draft.headers for part in header)
+        return self.findings((*texts_of_json(body), *headers))
