@@ -1,8 +1,9 @@
 """Phi-4-mini's shape in INT4: `python -m bench.phi4mini [--switch-tokens N] [--prompt-tokens N]`.
 
 Made with random weights at the first use (25 s, 2.4 GB); `MODEL=FOLDER` takes real ones. Prints what is resident with a
-context of 4096 tokens full, decoding against what the memory can deliver, and the crossing of the LongRoPE switch. A
-switch lower than the model's 4096 makes the crossing cheap: two thousand tokens take a minute on a few cores.
+context of 4096 tokens full, decoding against what the memory can deliver, and the crossing of the LongRoPE switch,
+which reads the whole prompt three times. `--switch-tokens 256` makes that cheap; together with `--prompt-tokens 4090`
+nothing is crossed and the prompt is read once.
 """
 
 import argparse
