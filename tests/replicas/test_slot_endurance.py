@@ -88,6 +88,8 @@ class Traffic:
             self.tokens["reported"] += chunk.tokens
             if chunk.final is not None:
                 self._count(chunk)
+                stats = self._engine.stats()  # from this thread, while the engine's own goes on
+                assert stats.slots_used <= stats.slots
                 for request in islice(coming, 1):
                     self._submit(request)
             elif self._random.random() < 0.05:
