@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.engine.conversation import Talk, talks
@@ -40,6 +40,7 @@ class Steady:
         return Answers(tuple(tuple(a + self._step_s * (n + 1) for n in range(work.tokens)) for a in work.arrivals_s))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
 def test_a_percentile_is_the_least_value_that_enough_are_not_above(values: list[float], part: float) -> None:
     found = percentile(values, part)
@@ -73,6 +74,7 @@ def test_a_stream_that_lacks_tokens_is_an_error() -> None:
         figures(Work(((1,),), (0.0,), 2), Answers(((0.5,),)))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.floats(0.001, 10), st.integers(0, 1000))
 def test_poisson_arrivals_begin_at_once_ascend_and_repeat(streams: int, gap_s: float, seed: int) -> None:
     arrivals = poisson(streams, gap_s, seed)
@@ -86,6 +88,7 @@ def test_poisson_gaps_have_the_mean_that_was_asked_for() -> None:
     assert arrivals[-1] / 4999 == pytest.approx(0.25, rel=0.05)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(0, 99))
 def test_work_and_answers_survive_the_pipe(streams: int, seed: int) -> None:
     task = work(SIZES, at_once(streams), seed)
