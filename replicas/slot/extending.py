@@ -34,15 +34,18 @@ class Extending:
         self._work = work
         self._extension = extension
         self._is_drafting = is_drafting
+        self._last_row = -1
 
     def step(self, budget: int) -> int:
-        """Write runs while `budget` lasts, one at least; what is left of it."""
-        for row, sequence in enumerate(self._work.rows.active):
+        """Write runs while `budget` lasts, one at least, row after row in turns; what is left of it."""
+        due = [(row, sequence) for row, sequence in enumerate(self._work.rows.active) if sequence.run]
+        due.sort(key=lambda each: each[0] <= self._last_row)
+        for row, sequence in due:
             if budget <= 0:
                 return 0
-            if sequence.run and not sequence.is_done:
-                budget -= sequence.run
-                self._write_run(row, sequence)
+            budget -= sequence.run
+            self._last_row = row
+            self._write_run(row, sequence)
         self._draft()
         return budget
 

@@ -17,7 +17,7 @@ from replicas.errors import EngineFailed
 from replicas.slot.decoding import Decoding
 from replicas.slot.extending import Extending
 from replicas.slot.memory import NoPrefixes, Prefixes, RowMemory
-from replicas.slot.pace import Pace
+from replicas.slot.pace import LEAST, Pace
 from replicas.slot.passes import Extension, Passes
 from replicas.slot.prefilling import Prefilling
 from replicas.slot.requests import Call, LoopLimits, Requests
@@ -124,7 +124,7 @@ class Loop:
         self.rows.compact()
         budget = self._budget()
         if self._extending is not None:
-            budget = self._extending.step(budget)
+            budget = max(LEAST, self._extending.step(budget))  # runs do not keep prompts waiting for good
             self.rows.compact()
         self._prefilling.step(budget)
         self.rows.compact()

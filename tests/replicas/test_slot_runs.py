@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,6 +101,24 @@ def test_a_call_takes_as_many_tokens_as_there_is_room_for(engine: SlotEngine, mo
     collect(engine, Kind(prompt(20), SEEDED, CHAINED).named("one"))
     assert sizes == [RUN_MOST, RUN_MOST, 5]
     assert RUN_MOST <= MAX_VERIFIED
+
+
+def test_rows_write_their_runs_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    verify, rows = Forward.verify, list[int]()
+
+    def noted(self: Forward, row: int, *rest: object) -> object:
+        rows.append(row)
+        return verify(self, row, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Forward, "verify", noted)
+    engine = tiny_engine(replace(PLAIN, slots=2, prefill_chunk=4))
+    long = Grammar("regex", "[xyz]{2} " + "the user and the system, " * 14)
+    crowd = Crowd(engine, [Arrival(Kind(prompt(4), sampled(max_tokens=200), long))] * 2)
+    crowd.run()
+    engine.close()
+    meeting = rows[rows.index(1) : len(rows) - rows[::-1].index(0)]
+    assert len(meeting) >= 6
+    assert sum(row == following for row, following in pairwise(meeting)) <= 1  # where one's run has just ended
 
 
 def test_a_limit_in_a_run_ends_it_there(engine: SlotEngine) -> None:
