@@ -8,17 +8,20 @@ there a chunk has its full size.
 
 LEAST = 4
 """Tokens of the smallest chunk: below it the fixed cost of a call is all there is (measured: 2 tokens 16 ms, 4 18)."""
-_WEIGHT = 0.2
+_WEIGHT = 0.3
+_PRIOR = 0.5
+"""Share of a chunk's time that is taken to grow with its tokens until chunks of several sizes have told better."""
 
 
 class Pace:
-    """Sizes chunks of at most `full` tokens."""
+    """Sizes chunks of at most `full` tokens, by a line through what the last ones took."""
 
     def __init__(self, full: int, stall_ratio: float) -> None:
         self._full = full
         self._share = stall_ratio - 1.0
-        self._size = float(full)
         self._decode_s = 0.0
+        # Weighted means over the last chunks: tokens, seconds, their squares and products.
+        self._tokens = self._seconds = self._squares = self._products = 0.0
 
     def decoded(self, seconds: float) -> None:
         """What decoding all active rows took."""
@@ -26,13 +29,25 @@ class Pace:
 
     def prefilled(self, tokens: int, seconds: float) -> None:
         """What a chunk took."""
-        if self._decode_s > 0 and seconds > 0:
-            # A chunk costs a constant and something per token: the root keeps the correction from swinging.
-            wanted = tokens * (self._share * self._decode_s / seconds) ** 0.5
-            self._size = min(float(self._full), max(float(LEAST), wanted))
+        weight = _WEIGHT if self._tokens else 1.0
+        self._tokens += (tokens - self._tokens) * weight
+        self._seconds += (seconds - self._seconds) * weight
+        self._squares += (tokens * tokens - self._squares) * weight
+        self._products += (tokens * seconds - self._products) * weight
 
     def budget(self, *, streaming: int, prompts: int) -> int:
         """Prompt tokens for this step: `streaming` interactive answers run, `prompts` wait or are being read."""
         if streaming == 0 or prompts > streaming:
             return self._full
-        return min(self._full, int(self._size))
+        return min(self._full, max(LEAST, int(self._wanted())))
+
+    def _wanted(self) -> float:
+        """Tokens whose chunk takes what it may."""
+        tokens, seconds = self._tokens, self._seconds
+        if tokens == 0 or seconds <= 0:
+            return LEAST
+        guess = _PRIOR * seconds / tokens
+        trust = (0.1 * tokens) ** 2
+        variance = max(0.0, self._squares - tokens * tokens)
+        slope = (self._products - tokens * seconds + trust * guess) / (variance + trust)
+        return tokens + (self._share * self._decode_s - seconds) / max(slope, 0.2 * guess)

@@ -133,7 +133,7 @@ def test_a_long_prompt_holds_up_nobody_for_more_than_a_chunk(rigs: Rigs) -> None
         stalls[-1] += tokens if what == "prefill" else 0
         if (what, id_) == ("decode", "i1"):
             stalls.append(0)
-    assert max(stalls) == 64
+    assert max(stalls[:-1]) <= 64  # after its last token nobody is held up
     assert stalls.count(64) >= (4096 + 1000) // 64 - 1
 
 
@@ -347,8 +347,8 @@ def test_a_chunk_comes_to_take_what_it_may(constant_s: float, token_s: float, de
     assert abs(size - min(64.0, max(LEAST, wanted))) <= 2
 
 
-def test_a_clock_that_stands_still_changes_nothing() -> None:
+def test_a_clock_that_stands_still_gives_the_smallest_chunks() -> None:
     pace = Pace(64, 2.0)
     pace.decoded(0.0)
     pace.prefilled(64, 0.0)
-    assert pace.budget(streaming=1, prompts=1) == 64
+    assert pace.budget(streaming=1, prompts=1) == LEAST
