@@ -132,8 +132,6 @@ class Sequence:
         self.reach = len(self.tokens) + self.answer.left
         self.base = len(self.tokens)
         self.length = 0
-        self.planned = ()
-        self.runs.clear()
         self.saved = None
         self.chain = []
         self.kept = 0

@@ -9,9 +9,10 @@ import pytest
 
 from replicas.collect import collect
 from replicas.engine import Priority
-from replicas.slot import SlotConfig, SlotEngine
+from replicas.slot import SlotEngine
 from replicas.slot.forward import Forward
 from replicas.slot.lane import BARE, Lane
+from replicas.slot.lookup import Lookup
 from tests.replicas.engines import sampled
 from tests.replicas.passes import BLOCK, Logits, chunks, opened, prefilled
 from tests.replicas.schedules import (
@@ -92,10 +93,9 @@ def test_rows_of_both_regimes_give_what_they_give_alone(engine: SlotEngine) -> N
     assert all(is_same(kind, inbox, longrope_engine) for kind, inbox in zip(kinds, crowd.inboxes, strict=True))
 
 
-@pytest.mark.parametrize("config", [CACHED, replace(CACHED, determinism="relaxed", speculation=True)])
-def test_no_call_of_the_short_regime_reaches_beyond_the_switch(
-    config: SlotConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bool, int]]:
+    """Of every call: whether it was one of the long regime, and how many tokens its longest row had at its end."""
     width, ends = Forward._width, set[tuple[bool, int]]()
 
     def noted(self: Forward, tokens: int, lane: Lane) -> int:
@@ -103,15 +103,27 @@ def test_no_call_of_the_short_regime_reaches_beyond_the_switch(
         return width(self, tokens, lane)
 
     monkeypatch.setattr(Forward, "_width", noted)
-    engine, sampling = longrope_engine(config), sampled(max_tokens=60, temperature=1.0, seed=2)
-    dictated = [Arrival(Kind(prompt(length), sampling, DICTATED)) for length in range(2, 48, 5)]
-    repeated = [Arrival(Kind(prompt(12) * times, GREEDY)) for times in (2, 3)]
-    crowd = Crowd(engine, [*dictated, *repeated])
+    return ends
+
+
+def test_runs_stay_in_their_regime(engine: SlotEngine, ends: set[tuple[bool, int]]) -> None:
+    sampling = sampled(max_tokens=60, temperature=1.0, seed=2)
+    crowd = Crowd(engine, [Arrival(Kind(prompt(length), sampling, DICTATED)) for length in range(2, 48, 5)])
     crowd.run()
-    engine.close()
     assert [inbox.final().error for inbox in crowd.inboxes] == [None] * len(crowd.plan)
     assert max(end for is_long, end in ends if not is_long) == SWITCH
     assert max(end for is_long, end in ends if is_long) > SWITCH
+
+
+def test_drafts_stay_in_their_regime(ends: set[tuple[bool, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lookup, "guess", lambda self, tokens, most: (tokens[-1],) * most if most > 0 else ())
+    engine = longrope_engine(replace(CACHED, determinism="relaxed", speculation=True))
+    kind = Kind(prompt(20), sampled(max_tokens=60, ignore_eos=True))
+    answer = collect(engine, kind.named("one"))
+    drafted = engine.stats().draft_tokens_total
+    engine.close()
+    assert (answer.text, drafted > 100) == (alone(kind, longrope_engine).text, True)
+    assert max(end for is_long, end in ends if not is_long) == SWITCH
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 16 * BLOCK_BYTES], ids=["written again", "kept"])
