@@ -1,0 +1,9 @@
+"""What Alembic runs for a migration; the connection and its transaction are the caller's."""
+
+from alembic import context
+
+from router.store.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

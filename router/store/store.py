@@ -1,0 +1,32 @@
+"""The store, opened: its tables are there and up to date."""
+
+from router.store.address import StoreAddress
+from router.store.database import Database
+from router.store.keys import KeyTable
+from router.store.usage import UsageTable
+
+
+class Store:
+    """The tables of one database. For any thread; every call blocks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.keys = KeyTable(database)
+        self.usage = UsageTable(database)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+
+def open_store(address: StoreAddress) -> Store:
+    """Connect, and run the migrations that are missing. Raises SettingsError, Unavailable."""
+    from router.store.migrating import migrate  # late: Alembic takes a while to import
+
+    database = Database(address.resolved())
+    try:
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return Store(database)

@@ -1,0 +1,103 @@
+"""Records to be written, later and by a thread of their own: whoever puts one never waits for the database.
+
+The queue is bounded. What does not fit, and what is left when the store stays away past the end, is lost and counted:
+answers matter more than the account of them. A batch that fails stays and is tried again.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from replicas.errors import ShoalError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LIMIT = 10_000
+BATCH = 1_000
+GATHER_S = 0.2  # records that come within it are written together
+RETRY_S = 1.0
+CLOSE_WAIT_S = 5.0
+
+
+class WriteBehind(Generic[T]):
+    """`write` gets batches, in order, from one thread; it raises ShoalError when they could not be written.
+
+    `on_lost` is told how many records were lost, from any thread.
+    """
+
+    def __init__(
+        self, write: Callable[[Sequence[T]], None], on_lost: Callable[[int], None], limit: int = LIMIT
+    ) -> None:
+        self._write = write
+        self._on_lost = on_lost
+        self._limit = limit
+        self._waiting: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._is_writing = False
+        self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
+        self._thread.start()
+
+    def put(self, record: T) -> None:
+        """Have `record` written soon. Never waits and never raises."""
+        with self._changed:
+            is_taken = len(self._waiting) < self._limit and not self._is_closed
+            if is_taken:
+                self._waiting.append(record)
+                self._changed.notify_all()
+        if not is_taken:
+            self._on_lost(1)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was put before is written, after `timeout_s` at most."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._is_writing, timeout_s)
+
+    def close(self) -> None:
+        """Write what is left, for CLOSE_WAIT_S at most, and end the thread."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._thread.join(CLOSE_WAIT_S)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            try:
+                self._write(batch)
+            except ShoalError as error:
+                if self._keep(batch):
+                    continue
+                logger.error("%d records were lost: %s", len(batch), error)
+                self._on_lost(len(batch))
+            except Exception:  # a bug in one batch must not end the thread
+                logger.exception("%d records were lost", len(batch))
+                self._on_lost(len(batch))
+            self._done()
+
+    def _next(self) -> list[T]:
+        """The next records; none when there is nothing left to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            self._changed.wait_for(lambda: len(self._waiting) >= BATCH or self._is_closed, GATHER_S)
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._is_writing = bool(batch)
+            return batch
+
+    def _keep(self, batch: list[T]) -> bool:
+        """Put `batch` back to the front and wait a little; False if there is no more time for it."""
+        with self._changed:
+            if self._is_closed:
+                return False
+            self._is_writing = False
+            self._waiting.extendleft(reversed(batch))
+            self._changed.wait_for(lambda: self._is_closed, RETRY_S)
+            return True
+
+    def _done(self) -> None:
+        with self._changed:
+            self._is_writing = False
+            self._changed.notify_all()
