@@ -121,6 +121,19 @@ def test_rows_write_their_runs_in_turns(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(row == following for row, following in pairwise(meeting)) <= 1  # where one's run has just ended
 
 
+@pytest.mark.parametrize("chunks", range(8))
+def test_a_request_can_end_while_its_run_waits_for_others(chunks: int) -> None:
+    engine = tiny_engine(replace(PLAIN, slots=3, prefill_chunk=4))
+    plan = [Arrival(Kind(prompt(length), SEEDED, CHAINED, 1)) for length in (4, 5, 6)]
+    plan[1] = replace(plan[1], cancel=chunks)
+    crowd = Crowd(engine, plan)
+    crowd.run()
+    used = engine.stats().slots_used
+    engine.close()
+    assert (used, crowd.inboxes[1].final().finish) == (0, Finish.CANCELLED)
+    assert [is_same(arrival.kind, inbox) for arrival, inbox in zip(plan, crowd.inboxes, strict=True)] == [True] * 3
+
+
 def test_a_limit_in_a_run_ends_it_there(engine: SlotEngine) -> None:
     whole = collect(engine, Kind(prompt(20), SEEDED, CHAINED, 0).named("one"))
     tokens = [score.chosen.token for score in whole.scores]

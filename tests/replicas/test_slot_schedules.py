@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from replicas.engine import Priority
 from replicas.slot import SlotConfig, SlotEngine
+from replicas.slot.rows import Rows
 from tests.replicas.engines import sampled
 from tests.replicas.schedules import (
     BLOCK_BYTES,
@@ -71,7 +72,7 @@ ARRIVALS = st.builds(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engines() -> Iterator[dict[str, SlotEngine]]:
     engines = {name: opened(replace(config, max_len=256, threads=1)) for name, (opened, config) in ENGINES.items()}
     yield engines
@@ -94,3 +95,30 @@ def test_any_schedule_gives_every_request_what_it_gets_alone(engines: dict[str, 
     assert [name for name, each in stats.items() if not each.cached_tokens_total] == ["keeps nothing"]
     assert (stats["keeps much"].replayed_tokens_total, stats["keeps nothing"].replayed_tokens_total > 0) == (0, True)
     assert [(each.slots_used, each.queued, each.restarts_total) for each in stats.values()] == [(0, 0, 0)] * len(stats)
+
+
+def test_a_fault_in_any_schedule_costs_nothing_but_time(
+    engines: dict[str, SlotEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sort, steps = Rows.sort, [0]
+
+    def broken(self: Rows) -> None:
+        steps[0] -= 1
+        if steps[0] == 0:
+            raise RuntimeError("copy failed")
+        sort(self)
+
+    @settings(max_examples=SCHEDULES // 10, deadline=None)
+    @given(st.sampled_from(sorted(ENGINES)), st.integers(1, 60), st.lists(ARRIVALS, min_size=3, max_size=10))
+    def hold(name: str, fault_after: int, plan: list[Arrival]) -> None:
+        steps[0] = fault_after
+        crowd = Crowd(engines[name], plan)
+        crowd.run()
+        answers = zip(plan, crowd.inboxes, strict=True)
+        assert [arrival for arrival, inbox in answers if not is_same(arrival.kind, inbox, ENGINES[name][0])] == []
+
+    monkeypatch.setattr(Rows, "sort", broken)
+    hold()
+    stats = [engine.stats() for engine in engines.values()]
+    assert sum(each.restarts_total for each in stats) > 20
+    assert all(each.replayed_tokens_total > 0 and each.slots_used == 0 for each in stats)
