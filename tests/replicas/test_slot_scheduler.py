@@ -134,7 +134,7 @@ def test_a_long_prompt_holds_up_nobody_for_more_than_a_chunk(rigs: Rigs) -> None
         if (what, id_) == ("decode", "i1"):
             stalls.append(0)
     assert max(stalls[:-1]) <= 64  # after its last token nobody is held up
-    assert stalls.count(64) >= (4096 + 1000) // 64 - 1
+    assert stalls.count(LEAST) >= 190  # one beside each of its tokens
 
 
 def test_prompts_that_come_together_share_one_step(rigs: Rigs) -> None:
