@@ -15,13 +15,12 @@ import h11
 from cluster.upstream.asked import Problem
 from cluster.upstream.ledger import Entry, Ledger, Outcome
 from cluster.upstream.request import Request
-from cluster.upstream.response import Ending, Frame, Response, whole
+from cluster.upstream.response import Ending, Response, whole
 from cluster.upstream.service import CONTROL, Service
 
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 HEAD_LIMIT_BYTES = 64 * 1024
 SILENCE_S = 600.0
-_LAST_CHUNK = b"0\r\n\r\n"
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 log = logging.getLogger(__name__)
@@ -158,17 +157,14 @@ class Connection(asyncio.Protocol):
 
     async def _play(self, response: Response, entry: Entry, is_head: bool) -> Outcome:
         loop = asyncio.get_running_loop()
-        due, has_begun, head = loop.time(), False, _head(response)
-        frames = response.frames if not is_head else (Frame(b""),)
-        for frame in frames:
-            if not has_begun and not frame.is_comment:
-                due, has_begun = due + response.first_byte_s, True
-            due += frame.tokens * response.token_s
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            self._transport.write(head + (_chunk(frame.data) if response.is_stream else frame.data))
+        start = loop.time()
+        head = _head(response)
+        for batch in response.batches():
+            if start + batch.at_s > loop.time():
+                await asyncio.sleep(start + batch.at_s - loop.time())
+            self._transport.write(head + (b"" if is_head else batch.data))
             head = b""
-            entry.tokens_sent += frame.tokens
+            entry.tokens_sent += batch.tokens
             if response.bill is not None:  # a whole answer was generated to its end before its first byte
                 entry.billed_usd = response.bill.usd(entry.tokens_sent if response.is_stream else None)
             await self._can_write.wait()
@@ -176,8 +172,6 @@ class Connection(asyncio.Protocol):
 
     async def _finish(self, response: Response, entry: Entry) -> Outcome:
         if response.ending is Ending.COMPLETE:
-            if response.is_stream:
-                self._transport.write(_LAST_CHUNK)
             if response.bill is not None:
                 entry.billed_usd = response.bill.usd(None)
             return Outcome.ANSWERED
@@ -205,10 +199,6 @@ def _head(response: Response) -> bytes:
     lines += [f"{name}: {value}" for name, value in response.headers]
     lines.append("transfer-encoding: chunked" if response.length is None else f"content-length: {response.length}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _chunk(data: bytes) -> bytes:
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
 def _lose(transport: asyncio.Transport) -> None:

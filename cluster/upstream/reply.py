@@ -23,7 +23,7 @@ class Called:
 
     @property
     def arguments(self) -> str:
-        return json.dumps(self.input)
+        return json.dumps(self.input, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _words(asked: Asked, entry: AnswerEntry | None, card: ModelCard, seed: int) 
     if asked.forced is not None:
         return Words(calls=(Call(name=asked.forced.name),))
     if asked.schema is not None:
-        return Words(text=json.dumps(example(asked.schema, asked.question)))
+        return Words(text=json.dumps(example(asked.schema, asked.question), ensure_ascii=False))
     named = [] if asked.is_after_tool else [tool for tool in asked.tools if tool.name in asked.question]
     return Words(calls=tuple(Call(name=tool.name) for tool in named))
 

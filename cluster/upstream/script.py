@@ -184,8 +184,10 @@ def load_script(path: Path) -> Script:
     """The script of a file. Raises SettingsError."""
     try:
         return parsed_script(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not text: {error}") from error
 
 
 _P = TypeVar("_P", bound=Part)

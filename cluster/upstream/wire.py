@@ -1,5 +1,6 @@
 """The seam between what is said and the protocol it is said in."""
 
+import json
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,6 +8,11 @@ from cluster.upstream.asked import Asked, Json, Problem
 from cluster.upstream.reply import Reply, Usage
 from cluster.upstream.response import Frame
 from cluster.upstream.script import FaultKind
+
+
+def compact(tree: object) -> str:
+    """JSON as the services send it: no blanks, letters as they are."""
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from cluster.upstream.reply import Reply, Usage
 from cluster.upstream.response import Frame
 from cluster.upstream.script import FaultKind
 from cluster.upstream.tokens import count, pieces
-from cluster.upstream.wire import Telling
+from cluster.upstream.wire import Telling, compact
 
 _KINDS = {
     400: "invalid_request_error",
@@ -46,7 +46,7 @@ class AnthropicWire:
                 "stop_sequence": reply.stop_sequence,
             }
             usage = {} if telling.usage is None else {"usage": _usage(telling.usage, telling.usage.output)}
-            return (Frame(json.dumps(message | usage).encode(), reply.usage.output),)
+            return (Frame(compact(message | usage).encode(), reply.usage.output),)
         return tuple(_events(asked, reply, telling))
 
     def error(self, problem: Problem, is_event: bool, name: str) -> bytes:
@@ -54,12 +54,12 @@ class AnthropicWire:
         tree: Json = {"type": "error", "error": {"type": kind, "message": problem.message}}
         if is_event:
             return event("error", tree).data
-        return json.dumps(tree | {"request_id": f"req_{name}"}).encode()
+        return compact(tree | {"request_id": f"req_{name}"}).encode()
 
 
 def event(name: str, tree: Json, tokens: int = 0) -> Frame:
     """A server-sent event."""
-    return Frame(f"event: {name}\ndata: {json.dumps(tree)}\n\n".encode(), tokens, name != "content_block_delta")
+    return Frame(f"event: {name}\ndata: {compact(tree)}\n\n".encode(), tokens, name != "content_block_delta")
 
 
 def _message(asked: Asked, telling: Telling) -> Json:
@@ -125,7 +125,7 @@ def _block_events(index: int, block: Json, telling: Telling) -> Iterator[Frame]:
     yield event("content_block_start", {"type": "content_block_start", "index": index, "content_block": opened})
     if kind == "tool_use":
         yield _delta(index, {"type": "input_json_delta", "partial_json": ""}, 0)
-        arguments = json.dumps(block["input"])
+        arguments = json.dumps(block["input"], ensure_ascii=False)
         parts = [arguments] if telling.quirk is FaultKind.WHOLE_ARGUMENTS else pieces(arguments)
         deltas = [({"type": "input_json_delta", "partial_json": part}, count(part)) for part in parts]
     else:

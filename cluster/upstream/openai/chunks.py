@@ -1,6 +1,5 @@
 """The chunks of a streamed chat completion."""
 
-import json
 from collections.abc import Iterator
 
 from cluster.upstream.asked import Asked, Dialect, Json
@@ -9,7 +8,7 @@ from cluster.upstream.reply import Called, Reply
 from cluster.upstream.response import Frame
 from cluster.upstream.script import FaultKind
 from cluster.upstream.tokens import count, pieces
-from cluster.upstream.wire import Telling
+from cluster.upstream.wire import Telling, compact
 
 FINISHES = {
     "end_turn": "stop",
@@ -21,6 +20,11 @@ FINISHES = {
 }
 CALLS: Json = {"tool_calls": []}
 _LOGPROB = -0.125
+
+
+def completion_id(dialect: Dialect, name: str) -> str:
+    """The id of an answer."""
+    return f"gen-{name}" if dialect is Dialect.OPENROUTER else f"chatcmpl-{name}"
 
 
 def call_id(telling: Telling, at: int) -> str:
@@ -48,7 +52,7 @@ class Chunks:
         self._asked = asked
         self._telling = telling
         self._head: Json = {
-            "id": f"chatcmpl-{telling.name}",
+            "id": completion_id(asked.dialect, telling.name),
             "object": "chat.completion.chunk",
             "created": telling.created_s,
             "model": asked.model,
@@ -104,4 +108,4 @@ class Chunks:
 
     @staticmethod
     def _frame(tree: Json, tokens: int, is_turn: bool) -> Frame:
-        return Frame(f"data: {json.dumps(tree)}\n\n".encode(), tokens, is_turn)
+        return Frame(f"data: {compact(tree)}\n\n".encode(), tokens, is_turn)

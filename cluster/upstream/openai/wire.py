@@ -1,16 +1,15 @@
 """OpenAI's side of the seam: chat completions whole and in chunks, errors in its words and in OpenRouter's."""
 
-import json
 from collections.abc import Iterator
 
 from cluster.upstream.asked import Asked, Dialect, Json, Problem
-from cluster.upstream.openai.chunks import CALLS, FINISHES, Chunks, call_id, logprobs
+from cluster.upstream.openai.chunks import CALLS, FINISHES, Chunks, call_id, completion_id, logprobs
 from cluster.upstream.openai.reading import read
 from cluster.upstream.reply import Reply, Usage
 from cluster.upstream.response import Frame
 from cluster.upstream.script import FaultKind
 from cluster.upstream.tokens import pieces
-from cluster.upstream.wire import Telling
+from cluster.upstream.wire import Telling, compact
 
 COMMENT = Frame(b": OPENROUTER PROCESSING\n\n", is_comment=True)
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
@@ -36,13 +35,18 @@ class OpenAIWire:
             tree: Json = {"error": inner, "user_id": "user_upstream"}
             if is_event:
                 choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
-                tree = {"id": f"gen-{name}", "object": "chat.completion.chunk", "error": inner, "choices": [choice]}
+                tree = {
+                    "id": completion_id(self._dialect, name),
+                    "object": "chat.completion.chunk",
+                    "error": inner,
+                    "choices": [choice],
+                }
         else:
             kind = problem.kind or ("server_error" if problem.status >= 500 else "invalid_request_error")
             code = "context_length_exceeded" if problem.kind == "context" else _CODES.get(problem.status)
             kind = "invalid_request_error" if problem.kind == "context" else kind
             tree = {"error": {"message": problem.message, "type": kind, "param": problem.param, "code": code}}
-        return f"data: {json.dumps(tree)}\n\n".encode() if is_event else json.dumps(tree).encode()
+        return f"data: {compact(tree)}\n\n".encode() if is_event else compact(tree).encode()
 
 
 def _usage(asked: Asked, usage: Usage, cost_usd: float) -> Json:
@@ -75,7 +79,7 @@ def _whole(asked: Asked, reply: Reply, telling: Telling) -> Frame:
     words = None if asked.top_logprobs is None else logprobs(pieces(reply.text), asked.top_logprobs)
     choice = {"message": message, "logprobs": words, "finish_reason": finish}
     tree: Json = {
-        "id": f"chatcmpl-{telling.name}",
+        "id": completion_id(asked.dialect, telling.name),
         "object": "chat.completion",
         "created": telling.created_s,
         "model": asked.model,
@@ -83,7 +87,7 @@ def _whole(asked: Asked, reply: Reply, telling: Telling) -> Frame:
     }
     if telling.usage is not None:
         tree["usage"] = _usage(asked, telling.usage, telling.cost_usd)
-    return Frame(json.dumps(tree).encode(), reply.usage.output)
+    return Frame(compact(tree).encode(), reply.usage.output)
 
 
 def _stream(asked: Asked, reply: Reply, telling: Telling) -> Iterator[Frame]:
