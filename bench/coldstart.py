@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from bench.http_streams import run
-from cluster.cli_status import memory
+from cluster.status.report import memory
 from cluster.demo.service import Ended, ended_by_signals, temporary_service
 from cluster.environment import shoal_home
 from replicas.errors import ShoalError

@@ -50,4 +50,5 @@ class Pace:
         trust = (0.1 * tokens) ** 2
         variance = max(0.0, self._squares - tokens * tokens)
         slope = (self._products - tokens * seconds + trust * guess) / (variance + trust)
-        return tokens + (self._share * self._decode_s - seconds) / max(slope, 0.2 * guess)
+        more = (self._share * self._decode_s - seconds) / max(slope, 0.2 * guess)
+        return tokens + (more if more <= 0 else max(1.0, more))
