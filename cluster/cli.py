@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from cluster import cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
+from cluster.cli_keys import keys_app
 from cluster.cli_models import models_app
 from cluster.cli_sessions import sessions_app
 from cluster.cli_swarm import swarm_app
@@ -34,6 +35,7 @@ app.command()(cli_doctor.doctor)
 app.command()(cli_demo.demo)
 app.command()(cli_upstream.upstream)
 app.add_typer(config_app, name="config")
+app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(sessions_app, name="sessions")
 app.add_typer(swarm_app, name="swarm")

@@ -11,6 +11,7 @@ from replicas.errors import ModelImportError, NotFound, SettingsError
 from replicas.export import Export
 from replicas.paged import PagedExport, is_paged
 from replicas.store import ModelStore, StoredModel
+from router.store.address import StoreAddress
 
 ECHO_CONTEXT_TOKENS = 8192
 TOOLS = "tools"  # the purpose of an adapter that answers requests with tools
@@ -25,6 +26,12 @@ def models_root(home: Path) -> Path:
 def calibrations_root(home: Path) -> Path:
     """Where the engines of `home` keep what they measured of their machines."""
     return home / "calibrations"
+
+
+def store_address(settings: Settings, home: Path) -> StoreAddress:
+    """Where the keys and the usage of the instances of `home` are."""
+    store = settings.store
+    return StoreAddress(store.url, store.password_env) if store.url else StoreAddress.of_file(home / "shoal.sqlite")
 
 
 def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.engine import Determinism
 from replicas.errors import SettingsError
+from router.store.address import StoreAddress
 
 DEFAULT_FILE = Path("shoal.yaml")
 
@@ -93,6 +94,21 @@ class RaySettings(Section):
     object_store_bytes: int = Field(128 * 1024 * 1024, ge=80 * 1024 * 1024)
 
 
+class StoreSettings(Section):
+    """Keys and usage. `url` null: a SQLite file in SHOAL_HOME. The password is never here, only its variable's name."""
+
+    url: str | None = None
+    password_env: str | None = None
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> "StoreSettings":
+        if self.url is not None:
+            StoreAddress(self.url, self.password_env).checked()
+        elif self.password_env is not None:
+            raise ValueError("password_env goes with url")
+        return self
+
+
 class Settings(Section):
     """Everything. `default_model` null: the first of `models`."""
 
@@ -100,6 +116,7 @@ class Settings(Section):
     models: tuple[ModelSettings, ...] = (ModelSettings(name=BUNDLED_NAME),)
     default_model: str | None = None
     ray: RaySettings = RaySettings()
+    store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")
     def _models_are_distinct(self) -> "Settings":
@@ -161,6 +178,7 @@ def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
         "engine": EngineSettings,
         "replicas": ReplicaSettings,
         "ray": RaySettings,
+        "store": StoreSettings,
     }
     names = [part for part in location if isinstance(part, str)]
     return sections.get(names[-1], Settings) if names else Settings
