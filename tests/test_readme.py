@@ -22,6 +22,7 @@ import shoal
 from cluster.cli import app
 from cluster.settings import Section, Settings, load_settings
 from cluster.swarm.source import load_swarm
+from cluster.upstream.script import FaultKind, load_script
 from deployments.ingress_metrics import IngressMetrics
 from deployments.replica_metrics import ReplicaMetrics
 from replicas.echo import EchoEngine
@@ -102,6 +103,8 @@ def test_every_yaml_block_loads(tmp_path: Path) -> None:
         path.write_text(block)
         if "agents" in yaml.safe_load(block):
             assert load_swarm(path).items >= 5
+        elif "faults" in yaml.safe_load(block):
+            assert len(load_script(path).answers) == 2
         else:
             assert len(load_settings(path).models) == 2
 
@@ -157,6 +160,12 @@ def test_the_metrics_table_names_every_metric_and_alias() -> None:
     table = README.split("## Metrics")[1].split("## ")[0]
     assert set(re.findall(r"`(shoal_\w+)`(?:,| \|)", table)) == {n for n in names if n.startswith("shoal_")}
     assert set(re.findall(r"`(vllm:\w+)`", table)) == {n for n in names if n.startswith("vllm:")}
+
+
+def test_the_table_of_faults_names_every_kind() -> None:
+    table = README.split("| fault |")[1].split("\n\n")[0]
+    told_of = {kind for row in table.splitlines()[2:] for kind in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert told_of == {kind.value for kind in FaultKind}
 
 
 def test_links_between_documents_lead_somewhere() -> None:
