@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from replicas.engine import Finish, Priority
 from replicas.errors import DeadlineExceeded
 from replicas.slot.lane import Lane
+from replicas.slot.loop import STUCK_S
 from replicas.slot.pace import LEAST, Pace
 from replicas.slot.rows import Rows
 from replicas.slot.sequence import Sequence
@@ -158,6 +159,21 @@ def test_after_a_fault_all_begin_again_in_order_of_arrival(rigs: Rigs, monkeypat
     rig.finish(4)
     assert rig.ledger.order() == ["i1", "i2", "i3", "i4"]
     assert rig.loop.tally.restarts == 3
+
+
+def test_a_run_of_the_model_that_does_not_return_makes_the_engine_unhealthy(rigs: Rigs) -> None:
+    rig, seen = rigs(1), list[bool]()
+
+    def look() -> None:
+        seen.append(rig.loop.is_healthy)
+        rig.clock.pass_(STUCK_S + 1)
+        seen.append(rig.loop.is_healthy)
+
+    rig.ledger.on("decode", "i", 2, look)
+    rig.submit("i", tokens=9)
+    rig.finish(1)
+    rig.submit_at_once()
+    assert (seen, rig.loop.is_healthy) == ([True, False], True)
 
 
 ENDS = {"cancel": (Finish.CANCELLED, type(None)), "deadline": (Finish.ERROR, DeadlineExceeded)}
