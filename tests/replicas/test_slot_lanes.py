@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from replicas.collect import collect
 from replicas.engine import Priority
@@ -84,6 +86,38 @@ def test_lanes_of_adapters_and_of_longrope_stand_side_by_side() -> None:
     engine.close()
     answers = zip(crowd.plan, crowd.inboxes, strict=True)
     assert all(is_same(arrival.kind, inbox, _opened_longrope) for arrival, inbox in answers)
+
+
+ARRIVALS = st.builds(
+    Arrival,
+    kind=st.builds(
+        Kind,
+        prompt=st.sampled_from([prompt(9), prompt(40), prompt(46), prompt(70, 64)]),
+        sampling=st.sampled_from([GREEDY, SAMPLINGS[3]]),
+        grammar=st.sampled_from([None, None, DICTATED]),
+        adapter=st.sampled_from(NAMES),
+    ),
+    gap=st.integers(0, 3),
+    priority=st.sampled_from(Priority),
+    cancel=st.none() | st.none() | st.integers(0, 6),
+)
+
+
+def test_any_schedule_of_lanes_gives_every_request_what_it_gets_alone() -> None:
+    engine = _opened_longrope(replace(CACHED, slots=4, cache_bytes=6 * BLOCK_BYTES, prefill_chunk=12))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(ARRIVALS, min_size=4, max_size=10))
+    def hold(plan: list[Arrival]) -> None:
+        crowd = Crowd(engine, plan)
+        crowd.run()
+        answers = zip(plan, crowd.inboxes, strict=True)
+        assert [arrival for arrival, inbox in answers if not is_same(arrival.kind, inbox, _opened_longrope)] == []
+
+    hold()
+    stats = engine.stats()
+    engine.close()
+    assert min(stats.preemptions_total, stats.cached_tokens_total, stats.forced_tokens_total) > 0 == stats.slots_used
 
 
 def test_an_adapter_changes_the_answer(engine: SlotEngine) -> None:
