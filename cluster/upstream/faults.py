@@ -16,6 +16,7 @@ from cluster.upstream.wire import Wire
 _HTML = (
     b"<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 )
+AFTER_TOKENS = 3
 _STATUSES = {FaultKind.HTML: 502, FaultKind.ERROR_EVENT: 529}
 _WORDS = {429: "Number of requests has exceeded your rate limit.", 500: "Internal server error", 529: "Overloaded"}
 _QUIRKS = frozenset(
@@ -47,13 +48,14 @@ def refusal(fault: Fault, wire: Wire, name: str) -> Response | None:
     """The response of a fault that never gets to an answer; None if this fault is another kind."""
     if fault.kind is FaultKind.STATUS:
         body = wire.error(problem(fault), False, name)
-        return replace(whole(_status(fault), body, _retry_headers(fault)), fault=fault.kind)
+        return replace(whole(_status(fault), body, _headers(fault)), fault=fault.kind)
     if fault.kind is FaultKind.HTML:
-        page = whole(_status(fault), _HTML, _retry_headers(fault), "text/html; charset=utf-8")
+        page = whole(_status(fault), _HTML, _headers(fault), "text/html; charset=utf-8")
         return replace(page, fault=fault.kind)
-    endings = {FaultKind.RESET: Ending.RESET, FaultKind.SILENCE: Ending.SILENCE}
-    if fault.kind in endings:
-        return Response(0, (), (), 0, endings[fault.kind], fault=fault.kind)
+    if fault.kind is FaultKind.SILENCE:
+        return Response(0, (), (), 0, Ending.SILENCE, fault=fault.kind)
+    if fault.kind is FaultKind.RESET and fault.after_tokens is None:
+        return Response(0, (), (), 0, Ending.RESET, fault=fault.kind)
     return None
 
 
@@ -82,9 +84,9 @@ def _error_event(response: Response, fault: Fault, wire: Wire, name: str) -> Res
 
 def _place(response: Response, fault: Fault) -> int:
     """The index of the first frame past `after_tokens` tokens; at most that of the last frame with tokens."""
-    sent = 0
+    sent, wanted = 0, AFTER_TOKENS if fault.after_tokens is None else fault.after_tokens
     for at, frame in enumerate(response.frames):
-        if frame.tokens and sent >= fault.after_tokens:
+        if frame.tokens and sent >= wanted:
             return at
         sent += frame.tokens
     return max((at for at, frame in enumerate(response.frames) if frame.tokens), default=0)
@@ -93,7 +95,8 @@ def _place(response: Response, fault: Fault) -> int:
 def _cut(response: Response, fault: Fault) -> Response:
     at = _place(response, fault)
     half = replace(response.frames[at], data=response.frames[at].data[: len(response.frames[at].data) // 2])
-    return replace(response, frames=(*response.frames[:at], half), ending=Ending.CUT)
+    ending = Ending.RESET if fault.kind is FaultKind.RESET else Ending.CUT
+    return replace(response, frames=(*response.frames[:at], half), ending=ending)
 
 
 def _unfinished(response: Response, fault: Fault) -> Response:
@@ -135,6 +138,7 @@ def _slow_tokens(response: Response, fault: Fault) -> Response:
 
 _BREAKS: dict[FaultKind, Callable[[Response, Fault], Response]] = {
     FaultKind.CUT: _cut,
+    FaultKind.RESET: _cut,
     FaultKind.UNFINISHED: _unfinished,
     FaultKind.MALFORMED: _malformed,
     FaultKind.DUPLICATES: _duplicated,
@@ -148,6 +152,7 @@ def _status(fault: Fault) -> int:
     return fault.status or _STATUSES.get(fault.kind, 500)
 
 
-def _retry_headers(fault: Fault) -> Headers:
+def _headers(fault: Fault) -> Headers:
     found = (("retry-after", fault.retry_after_s), ("retry-after-ms", fault.retry_after_ms))
-    return tuple((name, f"{value:g}") for name, value in found if value is not None)
+    retries = tuple((name, f"{value:g}") for name, value in found if value is not None)
+    return (*retries, *fault.headers.items())

@@ -134,7 +134,8 @@ class FaultKind(StrEnum):
 class Fault(Part):
     """One fault. `529` alone is that status, `cut` alone that kind.
 
-    `after_tokens`: where in a stream it strikes. `delay_s`: what slow faults add to the first byte, or take per token.
+    `after_tokens`: where in a stream it strikes; None: after a few, but a reset before the first byte. `delay_s`: what
+    slow faults add to the first byte, or take per token. `headers` go with a status or a page.
     """
 
     kind: FaultKind
@@ -143,7 +144,8 @@ class Fault(Part):
     error_type: str | None = None
     retry_after_s: Seconds | None = None
     retry_after_ms: int | None = Field(None, ge=0)
-    after_tokens: int = Field(3, ge=0)
+    headers: dict[str, str] = {}
+    after_tokens: int | None = Field(None, ge=0)
     delay_s: Seconds = 1.0
 
     @model_validator(mode="before")

@@ -101,6 +101,19 @@ def test_a_reset_and_a_cut_are_connection_errors(played: Played, path: str, is_s
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_reset_in_a_stream_is_one_too(played: Played, path: str) -> None:
+    with pytest.raises(httpx.ReadError):
+        sent(played, path, {"kind": "reset", "after_tokens": 2}, stream=True)
+    [*_, entry] = played.ended()
+    assert (entry.outcome, entry.tokens_sent, entry.status) == ("cut", 3, 200)
+
+
+def test_a_status_brings_headers_of_its_own(played: Played) -> None:
+    response = sent(played, MESSAGES, {"kind": "status", "headers": {"x-should-retry": "false"}})
+    assert (response.status_code, response.headers["x-should-retry"]) == (500, "false")
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_a_cut_comes_after_as_many_tokens_as_asked(played: Played, path: str) -> None:
     fault = {"kind": "cut", "after_tokens": 4}
     headers = {**HEADERS, "x-upstream-fault": json.dumps(fault)}

@@ -78,6 +78,25 @@ def test_a_body_in_chunks_is_read(played: Played) -> None:
     assert played.entries()[0].body == content
 
 
+def test_a_client_that_waits_to_be_told_to_go_on_is_told(played: Played) -> None:
+    head, _, content = raw_request().partition(b"\r\n\r\n")
+    with connected(played) as client:
+        client.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(content)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_closing_ends_what_is_under_way() -> None:
+    with playing("faults: [silence]") as played:
+        client = connected(played)
+        client.sendall(raw_request())
+        entries = played.begun()
+    with client:
+        assert client.recv(1) == b""
+    assert [entry.outcome for entry in entries] == [Outcome.CLIENT_GONE]
+
+
 def test_the_requests_can_be_read_and_forgotten(played: Played) -> None:
     httpx.post(f"{played.url}{MESSAGES}", json=body(), headers=HEADERS)
     tree = httpx.get(f"{played.url}/_upstream/requests").json()
