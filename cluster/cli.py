@@ -13,6 +13,7 @@ from rich.text import Text
 from cluster import cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
 from cluster.cli_keys import keys_app
 from cluster.cli_models import models_app
+from cluster.cli_route import route_app
 from cluster.cli_sessions import sessions_app
 from cluster.cli_swarm import swarm_app
 from cluster.console import err, out, print_json
@@ -37,6 +38,7 @@ app.command()(cli_upstream.upstream)
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
+app.add_typer(route_app, name="route")
 app.add_typer(sessions_app, name="sessions")
 app.add_typer(swarm_app, name="swarm")
 
@@ -60,10 +62,13 @@ def up_command(
     port: PortOption = None,
     model: ModelOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when /ready is 200.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without a key.")] = False,
 ) -> None:
     """Start the service here. Ctrl-C ends it."""
     settings = effective_settings(config, port, model)
     home = shoal_home()
+    if not insecure:
+        up.require_keys(settings, home)
     if not detach:
         err.print("starting ...")
         up.run_foreground(settings, home, greet)
@@ -71,6 +76,7 @@ def up_command(
         return
     given = {"--config": config, "--port": settings.http.port, "--model": model}
     arguments = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
+    arguments += ["--insecure"] if insecure else []
     with err.status("starting ..."):
         started = up.run_detached(arguments, home, settings.http.host, settings.http.port)
     greet(started)

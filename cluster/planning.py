@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cluster.routing import routing_of
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
 from replicas.bundled import NAME as BUNDLED_NAME
@@ -60,7 +61,11 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
             session_limit_bytes=http.session_limit_bytes,
             request_deadline_s=http.request_deadline_s,
             ping_interval_s=http.ping_interval_s,
+            allowed_hosts=tuple(name.lower() for name in http.allowed_hosts),
+            allowed_origins=http.allowed_origins,
         ),
+        store=store_address(settings, home),
+        routing=routing_of(settings, {pool.model: pool.context_tokens for pool in pools}),
     )
 
 

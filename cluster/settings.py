@@ -4,24 +4,21 @@ An unknown key is an error that names the nearest known one. Defaults are measur
 """
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from cluster.routing_settings import CloudSettings, RoutingSettings
+from cluster.section import Section
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.engine import Determinism
 from replicas.errors import SettingsError
 from router.store.address import StoreAddress
 
 DEFAULT_FILE = Path("shoal.yaml")
-
-
-class Section(BaseModel):
-    """A part of the tree."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class HttpSettings(Section):
@@ -34,6 +31,8 @@ class HttpSettings(Section):
     session_limit_bytes: int = Field(512 * 1024 * 1024, ge=1024)
     request_deadline_s: float = Field(600.0, gt=0)
     ping_interval_s: float = Field(10.0, gt=0)
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
 
 
 class EngineSettings(Section):
@@ -115,6 +114,8 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     models: tuple[ModelSettings, ...] = (ModelSettings(name=BUNDLED_NAME),)
     default_model: str | None = None
+    clouds: tuple[CloudSettings, ...] = ()
+    routing: RoutingSettings = RoutingSettings()
     ray: RaySettings = RaySettings()
     store: StoreSettings = StoreSettings()
 
@@ -172,13 +173,16 @@ def _nearest(location: tuple[int | str, ...]) -> str:
 
 def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
     """The section that a path of keys and list indexes leads to."""
-    sections: dict[str, type[BaseModel]] = {
-        "http": HttpSettings,
-        "models": ModelSettings,
-        "engine": EngineSettings,
-        "replicas": ReplicaSettings,
-        "ray": RaySettings,
-        "store": StoreSettings,
-    }
-    names = [part for part in location if isinstance(part, str)]
-    return sections.get(names[-1], Settings) if names else Settings
+    section: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            section = next(_sections(section.model_fields[part].annotation), section)
+    return section
+
+
+def _sections(annotation: object) -> Iterator[type[Section]]:
+    """The sections in the type of a field: its own, of its items, or beside null."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)

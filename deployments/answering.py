@@ -21,11 +21,15 @@ from deployments.pool_client import PoolClient
 from deployments.prompting import Prompter
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
-from replicas.errors import EngineFailed, InvalidRequest, NotFound
+from replicas.errors import ContextOverflow, EngineFailed, InvalidRequest, NotFound
 from replicas.tools.lark import blamed
 from replicas.tools.parser import CallParser
 from router.call import Call
 from router.catalog import Catalog, ModelCard
+from router.origin import NOBODY, Origin
+from router.policy.decide import Policy
+from router.policy.decision import Decision
+from router.policy.features import AUTO
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +38,12 @@ ATTEMPTS = 3  # of a generation whose replica is lost
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call that is ready to run: which pool, and the generation with its prompt as token ids."""
+    """A call that is ready to run: which pool and why, and the generation with its prompt as token ids."""
 
     pool: PoolPlan
     generation: Generation
     parser: Callable[[], CallParser | None] = lambda: None  # a new one for each run
+    decision: Decision | None = None  # None: what is asked can be done by one pool alone
 
     @property
     def prompt_tokens(self) -> int:
@@ -59,6 +64,7 @@ class Answerer:
         self._handle_of = handle_of
         self.catalog = catalog(plan)
         self.clients: dict[str, PoolClient] = {}
+        self.policy = Policy(plan.routes, served=frozenset(pool.model for pool in plan.pools))
         self._prompters: dict[str, Prompter] = {}
 
     def start(self) -> None:
@@ -74,11 +80,25 @@ class Answerer:
         for client in self.clients.values():
             await client.close()
 
-    def prepare(self, call: Call) -> Prepared:
-        """Resolve and count. Raises NotFound for the model, ContextOverflow for the prompt, InvalidRequest."""
-        prompter, call = self._resolved(call)
+    def prepare(self, call: Call, origin: Origin = NOBODY) -> Prepared:
+        """Decide who answers, and count. Raises NotFound for the model, ContextOverflow for a prompt that fits none of
+        the route, Withheld and Unavailable where nobody may answer, InvalidRequest."""
+        decision = self.policy.decide(call, origin)
+        if decision.is_unknown or (decision.by == "model" and decision.names):
+            prompter, call = self._resolved(call)
+            return self._prepared(prompter, call, decision)
+        overflow: ContextOverflow | None = None
+        for name in decision.names:
+            try:
+                return self._prepared(self._prompters[name], call, decision)
+            except ContextOverflow as error:
+                overflow = overflow or error
+                decision = decision.without(name, str(error))
+        raise overflow or decision.refusal()
+
+    def _prepared(self, prompter: Prompter, call: Call, decision: Decision) -> Prepared:
         generation = prompter.generation(call, self.plan.http.request_deadline_s)
-        return Prepared(prompter.pool, generation, partial(prompter.parser, call, generation))
+        return Prepared(prompter.pool, generation, partial(prompter.parser, call, generation), decision)
 
     def tokenizer(self, model: str) -> Tokenizer:
         """The tokenizer of a resolved model."""
@@ -92,8 +112,9 @@ class Answerer:
     def _resolved(self, call: Call) -> tuple[Prompter, Call]:
         """The pool's prompter. A model that nobody knows may be `MODEL:ADAPTER`."""
         base, colon, adapter = (call.model or "").rpartition(":")
+        name = None if call.model == AUTO else call.model
         try:
-            return self._prompters[self.catalog.resolve(call.model).id], call
+            return self._prompters[self.catalog.resolve(name).id], call
         except NotFound:
             if not colon or not adapter or not base:
                 raise

@@ -24,6 +24,8 @@ from router.admission import Admission
 from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.call import Answer, Dialect, Exchange, Reply
 from router.openai import OpenAIDialect
+from router.origin import origin_of
+from router.policy import explain
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class Desk:
         body = await read_body(request, self.limit_bytes)
         exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request.headers))
         headers = {"x-shoal-model": prepared.pool.model, "x-shoal-pool": prepared.pool.deployment}
+        if prepared.decision is not None:
+            headers["x-shoal-route"] = explain.header(prepared.decision)
         if exchange.call.is_stream:
             events = self._events(exchange.reply, prepared)
             head = await unless_disconnected(request, anext(events))
@@ -78,7 +82,7 @@ class Desk:
 
     def _prepare(self, dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, headers)
-        return exchange, self.answerer.prepare(exchange.call)
+        return exchange, self.answerer.prepare(exchange.call, origin_of(headers))
 
     async def _events(self, reply: Reply, prepared: Prepared) -> AsyncGenerator[bytes, None]:
         with self.inside(prepared.pool):

@@ -10,6 +10,9 @@ from typing import Literal
 
 from replicas.engine import Determinism
 from replicas.slot.sizing import MOST_SLOTS
+from router.store.address import StoreAddress
+from router.policy.candidate import Candidate
+from router.policy.rule import Routing
 
 APP_NAME = "shoal"
 ASSUMED_SLOTS = 16
@@ -89,15 +92,27 @@ class HttpPlan:
     session_limit_bytes: int = 512 * 1024 * 1024
     request_deadline_s: float = 600.0
     ping_interval_s: float = 10.0
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AppPlan:
-    """The whole application."""
+    """The whole application. `routing` None: the pools alone, by the ready-made policy."""
 
     pools: tuple[PoolPlan, ...]
     default_model: str
     http: HttpPlan = HttpPlan()
+    store: StoreAddress | None = None  # None: no keys, and nothing is written
+    routing: Routing | None = None
+
+    @property
+    def routes(self) -> Routing:
+        """Who may answer, and by which rules."""
+        if self.routing is not None:
+            return self.routing
+        pools = sorted(self.pools, key=lambda pool: self.default_model not in (pool.model, *pool.aliases))
+        return Routing(tuple(Candidate(p.model, True, p.aliases, p.context_tokens) for p in pools))
 
     def pool(self, model: str) -> PoolPlan:
         """The pool that serves `model` (a resolved name: it is there, or it is our bug)."""

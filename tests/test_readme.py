@@ -8,19 +8,20 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 import typer
 import yaml
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 from typer._click.exceptions import MissingParameter, NoSuchOption
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 import shoal
 from cluster.cli import app
-from cluster.settings import Section, Settings, load_settings
+from cluster.routing import routing_of
+from cluster.section import Section
+from cluster.settings import Settings, load_settings
 from cluster.swarm.source import load_swarm
 from cluster.upstream.script import FaultKind, load_script
 from deployments.ingress_metrics import IngressMetrics
@@ -106,7 +107,9 @@ def test_every_yaml_block_loads(tmp_path: Path) -> None:
         elif "faults" in yaml.safe_load(block):
             assert len(load_script(path).answers) == 2
         else:
-            assert len(load_settings(path).models) == 2
+            settings = load_settings(path)
+            assert len(settings.models) == 2
+            assert len(routing_of(settings).rules) == len(settings.routing.rules)
 
 
 def test_every_python_block_uses_names_that_exist() -> None:
@@ -124,22 +127,27 @@ def test_config_show_prints_every_setting(tmp_path: Path, monkeypatch: pytest.Mo
     assert Settings.model_validate(json.loads(result.output)) == Settings()
 
 
-def settings_keys(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
+def sections(annotation: object) -> list[type[Section]]:
+    """The section that a field is (its own, or of its items)."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, Section) else []
+    return [found for part in get_args(annotation) for found in sections(part) if get_origin(annotation) is tuple]
+
+
+def settings_keys(section: type[Section], path: str = "") -> Iterator[tuple[str, str]]:
     """Every key under `section` with its default as the README writes it."""
     for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from settings_keys(kind, f"{path}{name}.")
-        elif name == "models":
-            yield from settings_keys(type(Settings().models[0]), "models[].")
-        elif field.default is PydanticUndefined:
+        inner = [found for found in sections(field.annotation) if found is not section]
+        if inner:
+            is_listed = get_origin(field.annotation) is tuple
+            yield from settings_keys(inner[0], f"{path}{name}[]." if is_listed else f"{path}{name}.")
+        elif field.is_required():
             yield f"{path}{name}", "required"
         else:
-            value = list(field.default) if isinstance(field.default, tuple) else field.default
-            yield (
-                f"{path}{name}",
-                "empty" if value == "" else f"`{value if isinstance(value, str) else json.dumps(value)}`",
-            )
+            default = field.get_default(call_default_factory=True)
+            value = list(default) if isinstance(default, tuple) else default
+            told = "empty" if value == "" else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+            yield f"{path}{name}", told
 
 
 def test_the_settings_table_is_the_settings_tree() -> None:

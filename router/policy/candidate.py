@@ -1,8 +1,10 @@
 """Who could answer: the local models and those of the clouds, as the policy sees them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from replicas.engine import Usage
+from router.catalog import CLAUDE_PREFIX
 from router.prices import Price
 
 
@@ -30,3 +32,11 @@ class Candidate:
         if self.tokens_per_s is None:
             return None
         return (self.ttft_s or 0.0) + tokens_out / self.tokens_per_s
+
+
+def by_name(candidates: Sequence[Candidate]) -> dict[str, Candidate]:
+    """Candidates by every name that they may be called; where two could be meant by a short one, it is the first."""
+    found = {name: one for one in candidates for name in (one.name, *one.aliases)}
+    for one in candidates:
+        found.setdefault(CLAUDE_PREFIX + one.name if one.is_local else one.name.partition("/")[2], one)
+    return found

@@ -4,15 +4,14 @@ Rules are made to hold only for requests that leave the choice (no model, or `au
 for a model gets it. Whatever decides, clouds are taken out of the route of a private request.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from router.call import Call
-from router.catalog import CLAUDE_PREFIX
 from router.origin import NOBODY, Origin
-from router.policy.candidate import Candidate
+from router.policy.candidate import by_name
 from router.policy.condition import WHOLE
 from router.policy.decision import Decision, Verdict
 from router.policy.features import AUTO, Seen, features_of, model_asked, tokens_in
@@ -48,7 +47,7 @@ class Policy:
         self._served = served
         self._clock = clock
         self._zone = ZoneInfo(routing.time_zone)
-        self._by_name = _by_name(routing.candidates)
+        self._by_name = by_name(routing.candidates)
 
     def decide(self, call: Call, origin: Origin = NOBODY, budget: str = "ok") -> Decision:
         """Who answers `call`."""
@@ -65,7 +64,7 @@ class Policy:
             found = Decision("policy", self.routing.policy, route, lost, features, seen.marking)
         else:
             route = self._asked(asked)
-            found = Decision("model", route[0].name if route else "", route, (), features, seen.marking, not route)
+            found = Decision("model", route[0].name if route else asked, route, (), features, seen.marking, not route)
         return self._settled(found, budget)
 
     def _mark(self, call: Call, origin: Origin) -> Marking:
@@ -110,13 +109,3 @@ class Policy:
         if budget == "spent":
             return "the budget is spent"
         return "" if self._served is None or name in self._served else "no client for it runs here"
-
-
-def _by_name(candidates: Sequence[Candidate]) -> dict[str, Candidate]:
-    """Candidates by every name that a caller may use; a cloud's model by its bare name too, if no other has that."""
-    found: dict[str, Candidate] = {}
-    for one in sorted(candidates, key=lambda one: not one.is_local):
-        listed = (CLAUDE_PREFIX + one.name,) if one.is_local else (one.name.partition("/")[2],)
-        for name in (one.name, *one.aliases, *listed):
-            found.setdefault(name, one)
-    return found

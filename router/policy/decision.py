@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from replicas.errors import ShoalError, Unavailable, Withheld
+from replicas.errors import NotFound, ShoalError, Unavailable, Withheld
 from router.policy.constraints import Value
 from router.privacy.guard import Marking
 
@@ -44,6 +44,8 @@ class Decision:
 
     def refusal(self) -> ShoalError:
         """What to tell a caller whom nobody may answer."""
+        if self.is_unknown:
+            return NotFound("model", self.rule, "and no rule takes it")
         whose = f"{self.by} {self.rule!r}"
         if self.marking.is_private:
             return Withheld(f"it is private ({', '.join(self.marking.reasons)}), and {whose} leaves nothing local")
