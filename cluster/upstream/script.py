@@ -5,12 +5,13 @@ drawn from `seed`, the entry and how often it was tried: the same requests in th
 """
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cluster.upstream.asked import Dialect
 from replicas.errors import SettingsError
@@ -67,6 +68,15 @@ class When(Part):
     has_tools: bool | None = None
     is_stream: bool | None = None
     is_after_tool: bool | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
 
 
 class Entry(Part):

@@ -33,6 +33,7 @@ _INFERENCE = {
     "/v1/chat/completions": Dialect.OPENAI,
     "/api/v1/chat/completions": Dialect.OPENROUTER,
 }
+_PROBES = ("/", "/api/hello")  # clients look here whether the service is up
 _COUNT = "/v1/messages/count_tokens"
 _WIRES: dict[Dialect, Wire] = {
     Dialect.ANTHROPIC: AnthropicWire(),
@@ -82,7 +83,7 @@ class Service:
         return replace(response, headers=(*response.headers, *headers))
 
     def _answer(self, request: Request, dialect: Dialect, name: str, entry: Entry) -> Response:
-        if request.path == "/":
+        if request.path in _PROBES:
             return whole(200, b"")
         catalog.check_key(request, dialect, self._script)
         if request.method == "GET":

@@ -136,4 +136,5 @@ def test_a_body_that_is_no_json_is_refused(played: Played) -> None:
 
 
 def test_the_probes_of_clients_find_it_up(played: Played) -> None:
-    assert [httpx.request(method, played.url).status_code for method in ("GET", "HEAD")] == [200, 200]
+    probes = [(method, path) for method in ("GET", "HEAD") for path in ("/", "/api/hello")]
+    assert [httpx.request(method, f"{played.url}{path}").status_code for method, path in probes] == [200] * 4

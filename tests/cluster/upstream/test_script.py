@@ -122,6 +122,7 @@ def test_a_fault_has_short_forms(text: str, kind: str, status: int | None) -> No
         ("fault: []", "fault: Extra inputs"),
         ("models: [{}]", "models.0.id"),
         ("models: [{id: a, accuracy: 2}]", "models.0.accuracy"),
+        ("faults: [{kind: cut, when: {pattern: '('}}]", "no regular expression"),
         ("seed: [", "is not YAML"),
         ("- 1", "Script: Input should be"),
     ],
