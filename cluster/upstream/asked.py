@@ -38,7 +38,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request. `question` is the text of the user's last turn, `prompt` all text there is, tools too.
+    """One request. `question` is the last text block of the user, `prompt` all text there is, tools too.
 
     `forced` is the tool that must be called, `schema` what a JSON answer must match. `media_tokens` are what images and
     documents count as. `is_after_tool`: the last turn brings results of tools.

@@ -55,7 +55,7 @@ class ModelCard(Part):
 class When(Part):
     """Which requests; what is not given does not matter. `model`, `path` and header values are globs (`claude-*`).
 
-    `contains` is looked for in the last turn of the user, the expression `pattern` in all text. Without `path` only
+    `contains` is looked for in the last text of the user, the expression `pattern` in all text. Without `path` only
     messages and chat completions are meant, not models or token counts.
     """
 

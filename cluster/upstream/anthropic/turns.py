@@ -76,7 +76,7 @@ class Turns:
         if role == "user":
             self.is_after_tool = bool(results)
             said = [str(block.get("text", "")) for _, block in blocks if block.get("type") == "text"]
-            self.question = "\n".join(said) or self.question
+            self.question = said[-1] if said else self.question
         return [str(block.get("id")) for _, block in blocks if block.get("type") == "tool_use"]
 
     def _block(self, place: str, block: Json, role: object) -> list[str]:

@@ -35,7 +35,7 @@ class Turns:
         if role == "tool":
             self._result(place, turn)
         if role == "user":
-            self.question = "\n".join(texts)
+            self.question = texts[-1] if texts else self.question
         self.is_after_tool = role == "tool"
         self.texts.extend([*texts, *(self._call(spot, call) for spot, call in calls)])
 

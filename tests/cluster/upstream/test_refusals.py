@@ -112,6 +112,14 @@ def test_messages_take_what_real_clients_send(played: Played) -> None:
     assert response.status_code == 200, response.text
 
 
+@pytest.mark.parametrize("path", [MESSAGES, CHAT])
+def test_the_question_is_the_last_text_of_the_user(played: Played, path: str) -> None:
+    parts = [{"type": "text", "text": text} for text in ("a reminder", "the question")]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "so"}]
+    response = httpx.post(f"{played.url}{path}", json=body(path, messages=turns), headers=HEADERS)
+    assert ("the question" in response.text, "reminder" in response.text) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status", "words"),
     [
