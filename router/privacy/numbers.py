@@ -30,6 +30,9 @@ DIGITS = re.compile(r"\d[\dA-Z .-]{6,}")
 BEFORE_CHARS = 8
 """Of what stands before the first digit so much is read: an Italian tax code has six letters there."""
 
+FEWEST_DIGITS = 7
+"""Of all that is looked for: so many has a Spanish foreigner's number, and an Italian tax code."""
+
 IsValid = Callable[[str], bool]
 
 _IDS: tuple[tuple[re.Pattern[str], IsValid], ...] = (
@@ -70,7 +73,9 @@ def holds_id(text: str) -> bool:
 
 def _near_digits(text: str) -> Iterator[str]:
     """The parts of `text` that could hold a number, with what stands round them."""
-    return (text[max(0, run.start() - BEFORE_CHARS) : run.end() + 1] for run in DIGITS.finditer(text))
+    for run in DIGITS.finditer(text):
+        if sum(map(str.isdigit, run.group())) >= FEWEST_DIGITS:
+            yield text[max(0, run.start() - BEFORE_CHARS) : run.end() + 1]
 
 
 def _is_card(number: str) -> bool:
