@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import psutil
 
 from bench.http_streams import run
-from cluster.status.report import memory
 from cluster.demo.service import Ended, ended_by_signals, temporary_service
 from cluster.environment import shoal_home
+from cluster.status.report import memory
 from replicas.errors import ShoalError
 
 RESULT = Path("bench/results/coldstart.json")

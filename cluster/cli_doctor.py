@@ -21,7 +21,7 @@ from cluster.settings import Settings, load_settings
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.errors import SettingsError
 from replicas.host import Host
-from replicas.slot.providers import available
+from replicas.slot.start.providers import available
 
 _MARKS = {State.OK: ("ok", "green"), State.NOTE: ("note", "yellow"), State.PROBLEM: ("problem", "bold red")}
 

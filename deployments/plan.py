@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from replicas.engine import Determinism
-from replicas.slot.sizing import MOST_SLOTS
+from replicas.slot.start.sizing import MOST_SLOTS
 from router.store.address import StoreAddress
 from router.policy.candidate import Candidate
 from router.policy.rule import Routing

@@ -17,13 +17,13 @@ from replicas.engine import EngineStats, Generation, Grammar, Message, Scored, S
 from replicas.errors import InvalidRequest
 from replicas.grammar import Constraint
 from replicas.slot.admission import Admission, Bounds
-from replicas.slot.choice import Choice
 from replicas.slot.engine import SlotStream
-from replicas.slot.loop import Loop, Machine
-from replicas.slot.memory import Saved
 from replicas.slot.report import About, Live, stats
-from replicas.slot.requests import LoopLimits
-from replicas.slot.sequence import Sequence
+from replicas.slot.request.choice import Choice
+from replicas.slot.request.sequence import Sequence
+from replicas.slot.step.loop import Loop, Machine
+from replicas.slot.step.memory import Saved
+from replicas.slot.step.requests import LoopLimits
 from replicas.tools.layout import ToolLayout, layout_of
 from replicas.tools.tool import Tool
 

@@ -11,10 +11,10 @@ from bench.engine.work import Answers, Work
 from replicas.engine import Chunk, Generation, Sampling
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.forward import Forward, longest_chunk
-from replicas.slot.place import CPU
-from replicas.slot.providers import open_session
-from replicas.slot.slab import KvSlab
+from replicas.slot.kv.slab import KvSlab
+from replicas.slot.model.forward import Forward, longest_chunk
+from replicas.slot.start.place import CPU
+from replicas.slot.start.providers import open_session
 
 DEADLINE_S = 600.0
 

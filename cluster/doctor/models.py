@@ -10,7 +10,7 @@ from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.completeness import require_complete
 from replicas.errors import ModelImportError
 from replicas.export import Export
-from replicas.slot import kept
+from replicas.slot.start import kept
 from replicas.store import CONFIG, ModelStore
 
 _AREA = "models"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cluster.doctor.finding import Finding, found
-from replicas.slot.place import PREFERENCE, Provider
-from replicas.slot.providers import available
+from replicas.slot.start.place import PREFERENCE, Provider
+from replicas.slot.start.providers import available
 
 _AREA = "providers"
 DEADLINE_S = 60.0
@@ -21,7 +21,7 @@ def providers(model: Path | None, deadline_s: float = DEADLINE_S) -> Iterator[Fi
     listed = available()
     for provider in PREFERENCE:
         if provider.ort_name in listed:
-            command = [sys.executable, "-m", "replicas.slot.probe", provider.name, *([str(model)] if model else [])]
+            command = [sys.executable, "-m", "replicas.slot.start.probe", provider.name, *([str(model)] if model else [])]
             yield tried(provider, command, deadline_s, "a model" if model else "one node")
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from replicas.engine import Finish
 from replicas.errors import EngineFailed
 from replicas.paged.genai import Event, Refused, Turn, Turns
-from replicas.slot.choice import Choice
-from replicas.slot.loop import STUCK_S
-from replicas.slot.record import Record
-from replicas.slot.requests import LoopLimits, Requests
-from replicas.slot.sequence import Sequence
-from replicas.slot.tally import Tally
+from replicas.slot.request.choice import Choice
+from replicas.slot.request.record import Record
+from replicas.slot.request.sequence import Sequence
+from replicas.slot.step.loop import STUCK_S
+from replicas.slot.step.requests import LoopLimits, Requests
+from replicas.slot.step.tally import Tally
 
 _logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from replicas.chat import Tokenizer
 from replicas.engine import Generation, Grammar, Message, Sampling, Sink
 from replicas.errors import ContextOverflow, InvalidRequest, NotFound
 from replicas.grammar import Constraint
-from replicas.slot.answer import Answer
-from replicas.slot.lane import Lane
-from replicas.slot.sequence import Sequence
+from replicas.slot.request.answer import Answer
+from replicas.slot.request.lane import Lane
+from replicas.slot.request.sequence import Sequence
 
 _MOST_STOPS, _MOST_STOP_CHARACTERS = 64, 1024
 MOST_TOP_LOGPROBS = 20

@@ -21,20 +21,20 @@ from replicas.grammar import Constraint, GrammarCompiler
 from replicas.host import Host
 from replicas.lora import LoraWeights
 from replicas.slot.admission import Admission, Bounds
-from replicas.slot.cache import PrefixCache
-from replicas.slot.cache.blocks import BlockPool
-from replicas.slot.cache.transfer import Transfer
 from replicas.slot.config import SlotConfig
-from replicas.slot.forward import longest_chunk
-from replicas.slot.loop import Loop, Machine
-from replicas.slot.memory import NoPrefixes
-from replicas.slot.model import ModelPasses
-from replicas.slot.opening import Opened, open_model
+from replicas.slot.kv.blocks import BlockPool
+from replicas.slot.kv.prefixes import PrefixCache
+from replicas.slot.kv.saving import SlabMemory
+from replicas.slot.kv.transfer import Transfer
+from replicas.slot.model.forward import longest_chunk
+from replicas.slot.model.passes import ModelPasses
+from replicas.slot.model.sampler import Sampler
 from replicas.slot.report import About, Live, stats
-from replicas.slot.requests import LoopLimits
-from replicas.slot.sampler import Sampler
-from replicas.slot.saving import SlabMemory
-from replicas.slot.sequence import Sequence
+from replicas.slot.request.sequence import Sequence
+from replicas.slot.start.opening import Opened, open_model
+from replicas.slot.step.loop import Loop, Machine
+from replicas.slot.step.memory import NoPrefixes
+from replicas.slot.step.requests import LoopLimits
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicas.engine import Determinism, EngineStats
-from replicas.slot.loop import Loop
+from replicas.slot.step.loop import Loop
 
 
 @dataclass(frozen=True, slots=True)

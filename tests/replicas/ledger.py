@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from replicas.echo import EchoTokenizer
 from replicas.engine import Generation, Priority, Sampling
-from replicas.slot.answer import Answer
-from replicas.slot.choice import Choice
-from replicas.slot.lane import BARE, Lane
-from replicas.slot.loop import Loop, Machine
-from replicas.slot.memory import Saved
-from replicas.slot.requests import LoopLimits
-from replicas.slot.sequence import Sequence
+from replicas.slot.request.answer import Answer
+from replicas.slot.request.choice import Choice
+from replicas.slot.request.lane import BARE, Lane
+from replicas.slot.request.sequence import Sequence
+from replicas.slot.step.loop import Loop, Machine
+from replicas.slot.step.memory import Saved
+from replicas.slot.step.requests import LoopLimits
 from tests.replicas.engines import WAIT_S, Inbox
 
 Event = tuple[str, str, int]

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.export import Export
-from replicas.slot.adapters import Adapters
-from replicas.slot.forward import Forward, longest_chunk
-from replicas.slot.lane import BARE, Lane
-from replicas.slot.place import CPU
-from replicas.slot.prefilling import next_chunk
-from replicas.slot.providers import open_session
-from replicas.slot.slab import KvSlab
+from replicas.slot.kv.slab import KvSlab
+from replicas.slot.model.adapters import Adapters
+from replicas.slot.model.forward import Forward, longest_chunk
+from replicas.slot.request.lane import BARE, Lane
+from replicas.slot.start.place import CPU
+from replicas.slot.start.providers import open_session
+from replicas.slot.step.prefilling import next_chunk
 
 Logits = NDArray[np.float32]
 PROMPT = tuple(3 + (7 * place) % 250 for place in range(70))

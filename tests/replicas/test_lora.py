@@ -15,8 +15,8 @@ from replicas.export import Export
 from replicas.gguf.export import export as export_gguf
 from replicas.lora import LoraWeights, Projection, add_lora, find_projections
 from replicas.lora.peft import Factors, PeftAdapter, read_peft
-from replicas.slot.forward import Forward
-from replicas.slot.lane import Lane
+from replicas.slot.model.forward import Forward
+from replicas.slot.request.lane import Lane
 from tests.models import TINY, tiny_gguf
 from tests.replicas.engines import tiny
 from tests.replicas.passes import opened

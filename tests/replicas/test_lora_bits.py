@@ -14,8 +14,8 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 from replicas.export import Export
 from replicas.lora import LoraWeights, add_lora, find_projections
 from replicas.lora.peft import Factors, PeftAdapter
-from replicas.slot.forward import Forward
-from replicas.slot.lane import Lane
+from replicas.slot.model.forward import Forward
+from replicas.slot.request.lane import Lane
 from tests.models import Tiny, tiny_export, tiny_longrope_export
 from tests.replicas.passes import BLOCK, PROMPT, chunks, decoded_alone_and_together, opened, prefilled
 from tests.replicas.peft import random_pairs, write_peft

@@ -12,7 +12,7 @@ from replicas.engine import Finish, Generation, Message
 from replicas.errors import InvalidRequest, ModelImportError, NotFound
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.adapters import Adapters
+from replicas.slot.model.adapters import Adapters
 from tests.models import bundled_export
 from tests.replicas.engines import WAIT_S, Inbox, asked, sampled, slot_engine
 from tests.replicas.peft import random_pairs, write_peft

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from replicas.slot.paging import release_pages
+from replicas.slot.model.paging import release_pages
 
 SIZE = 1 << 20
 SMAPS = Path("/proc/self/smaps")

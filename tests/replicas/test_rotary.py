@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from replicas.export import Export
-from replicas.slot.forward import Forward
-from replicas.slot.lane import Lane
-from replicas.slot.place import CPU
-from replicas.slot.providers import open_session
-from replicas.slot.rotary import shorten_caches
-from replicas.slot.slab import KvSlab
+from replicas.slot.kv.slab import KvSlab
+from replicas.slot.model.forward import Forward
+from replicas.slot.model.rotary import shorten_caches
+from replicas.slot.request.lane import Lane
+from replicas.slot.start.place import CPU
+from replicas.slot.start.providers import open_session
 from tests.models import tiny_export, tiny_longrope_export
 
 MAX_LEN = 64

@@ -11,12 +11,13 @@ import onnxruntime as ort
 import pytest
 
 from replicas.host import Host
-from replicas.slot import SlotConfig, SlotEngine, fitting, kept
-from replicas.slot.calibration import Calibration, calibrate, ceiling
-from replicas.slot.fitting import Fit, Question, fitted
-from replicas.slot.place import CPU
-from replicas.slot.providers import open_session
-from replicas.slot.sizing import Wanted
+from replicas.slot import SlotConfig, SlotEngine
+from replicas.slot.start import fitting, kept
+from replicas.slot.start.calibration import Calibration, calibrate, ceiling
+from replicas.slot.start.fitting import Fit, Question, fitted
+from replicas.slot.start.place import CPU
+from replicas.slot.start.providers import open_session
+from replicas.slot.start.sizing import Wanted
 from tests.replicas.engines import tiny
 
 SIZES = (1, 2, 4, 8, 16, 32)

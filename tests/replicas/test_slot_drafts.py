@@ -21,8 +21,8 @@ from replicas.engine import Finish
 from replicas.errors import SettingsError
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.extending import DRAFT_ROWS
-from replicas.slot.lookup import LEAST, NGRAM, Lookup
+from replicas.slot.request.lookup import LEAST, NGRAM, Lookup
+from replicas.slot.step.extending import DRAFT_ROWS
 from tests.models import TINY, tiny_export
 from tests.replicas.engines import sampled
 from tests.replicas.schedules import DICTATED, PLAIN, Arrival, Crowd, Kind, alone, prompt

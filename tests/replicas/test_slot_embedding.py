@@ -13,8 +13,8 @@ from replicas.engine import Chunk, Finish, Generation, Priority
 from replicas.errors import EngineFailed
 from replicas.export import Export
 from replicas.slot import SlotEngine
-from replicas.slot.forward import Forward
-from replicas.slot.lane import BARE, Lane
+from replicas.slot.model.forward import Forward
+from replicas.slot.request.lane import BARE, Lane
 from tests.replicas.engines import Inbox, sampled, tiny
 from tests.replicas.passes import BLOCK, chunks, opened
 from tests.replicas.schedules import BLOCK_BYTES, PLAIN, Kind, alone, longrope, longrope_engine, prompt, tiny_engine
@@ -136,7 +136,7 @@ def test_it_begins_again_after_a_fault_and_comes_out_the_same(monkeypatch: pytes
         if next(calls) == 30:
             raise RuntimeError("copy failed")
 
-    monkeypatch.setattr("replicas.slot.rows.Rows.sort", broken)
+    monkeypatch.setattr("replicas.slot.step.rows.Rows.sort", broken)
     engine = tiny_engine(replace(CACHED, prefill_chunk=4))
     run = _Interrupted(engine, (20, 60))
     assert run.embedded.final().embedding == _by_hand(tiny(), prompt(100))

@@ -19,8 +19,8 @@ from replicas.engine import Chunk, Finish, Generation, Priority
 from replicas.errors import DeadlineExceeded, EngineFailed
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.engine import SlotStream
-from replicas.slot.forward import Forward
-from replicas.slot.lane import BARE, Lane
+from replicas.slot.model.forward import Forward
+from replicas.slot.request.lane import BARE, Lane
 from tests.replicas.engines import WAIT_S, sampled, tiny
 from tests.replicas.schedules import BLOCK_BYTES, DICTATED, SAMPLINGS, Kind, prompt
 

@@ -15,7 +15,7 @@ from replicas.collect import Completed, collect
 from replicas.engine import Chunk, Finish, Generation, Sampling
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.forward import Forward
+from replicas.slot.model.forward import Forward
 from tests.models import ENDOFTEXT, IM_END
 from tests.replicas.engines import Inbox, sampled, slot_engine, tiny
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from replicas.collect import collect
 from replicas.engine import Finish, Generation, Sampling
 from replicas.errors import EngineFailed
-from replicas.slot.forward import Forward
-from replicas.slot.slab import KvSlab
+from replicas.slot.kv.slab import KvSlab
+from replicas.slot.model.forward import Forward
 from tests.replicas.engines import Inbox, sampled, slot_engine
 
 GREEDY = sampled(max_tokens=12, ignore_eos=True)
@@ -144,7 +144,7 @@ def test_a_request_that_breaks_the_rows_twice_fails(monkeypatch: pytest.MonkeyPa
 
     engine = slot_engine(2)
     with monkeypatch.context() as patched:
-        patched.setattr("replicas.slot.rows.Rows.sort", broken)
+        patched.setattr("replicas.slot.step.rows.Rows.sort", broken)
         final = collect(engine, _request("one", 20)).final
     assert isinstance(final.error, EngineFailed)
     assert collect(engine, _request("after", 20)).text == _alone(20)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from replicas.export import Export
 from replicas.gguf.export import export
-from replicas.slot.forward import MAX_VERIFIED, Forward, longest_chunk
-from replicas.slot.graph import engine_graph, load_graph
-from replicas.slot.lane import Lane
-from replicas.slot.place import CPU
-from replicas.slot.providers import open_session
-from replicas.slot.slab import KvSlab
+from replicas.slot.kv.slab import KvSlab
+from replicas.slot.model.forward import MAX_VERIFIED, Forward, longest_chunk
+from replicas.slot.model.graph import engine_graph, load_graph
+from replicas.slot.request.lane import Lane
+from replicas.slot.start.place import CPU
+from replicas.slot.start.providers import open_session
 from tests.models import tiny_gguf, tiny_longrope_export
 from tests.replicas.engines import tiny
 from tests.replicas.passes import BLOCK, PROMPT, Logits, chunks, decoded_alone_and_together, opened, prefilled
@@ -203,7 +203,7 @@ def _logits_of_one_call(export: Export) -> Logits:
 
 
 def test_a_head_that_is_not_understood_is_sliced_behind(monkeypatch: pytest.MonkeyPatch, forward: Forward) -> None:
-    monkeypatch.setattr("replicas.slot.graph._HEADS", frozenset())
+    monkeypatch.setattr("replicas.slot.model.graph._HEADS", frozenset())
     assert b"shoal.last.logits" in engine_graph(load_graph(tiny().model_file), "logits")
     behind = opened(tiny())
     assert not behind.can_embed

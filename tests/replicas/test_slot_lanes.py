@@ -16,8 +16,8 @@ from replicas.collect import collect
 from replicas.engine import Priority
 from replicas.errors import NotFound
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.loop import Loop
-from replicas.slot.requests import Call
+from replicas.slot.step.loop import Loop
+from replicas.slot.step.requests import Call
 from tests.replicas.engines import WAIT_S, Inbox, sampled
 from tests.replicas.peft import random_pairs, write_peft
 from tests.replicas.schedules import (

@@ -10,9 +10,9 @@ import pytest
 from replicas.collect import collect
 from replicas.engine import Priority
 from replicas.slot import SlotEngine
-from replicas.slot.forward import Forward
-from replicas.slot.lane import BARE, Lane
-from replicas.slot.lookup import Lookup
+from replicas.slot.model.forward import Forward
+from replicas.slot.request.lane import BARE, Lane
+from replicas.slot.request.lookup import Lookup
 from tests.replicas.engines import sampled
 from tests.replicas.passes import BLOCK, Logits, chunks, opened, prefilled
 from tests.replicas.schedules import (

@@ -15,8 +15,8 @@ from replicas.errors import EngineFailed, InvalidRequest
 from replicas.grammar import Constraint
 from replicas.grammar.mask import Mask
 from replicas.slot import SlotEngine
-from replicas.slot.forward import MAX_VERIFIED, Forward
-from replicas.slot.sequence import RUN_MOST
+from replicas.slot.model.forward import MAX_VERIFIED, Forward
+from replicas.slot.request.sequence import RUN_MOST
 from tests.replicas.engines import Inbox, sampled
 from tests.replicas.schedules import (
     BLOCK_BYTES,

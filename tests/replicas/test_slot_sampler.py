@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from replicas.engine import Generation, Sampling
-from replicas.slot.answer import Answer
-from replicas.slot.sampler import Sampler, drawn, heaviest, nucleus, uniform
-from replicas.slot.sequence import Sequence
+from replicas.slot.model.sampler import Sampler, drawn, heaviest, nucleus, uniform
+from replicas.slot.request.answer import Answer
+from replicas.slot.request.sequence import Sequence
 from tests.replicas.engines import Inbox, sampled, tiny
 
 Weights = NDArray[np.float32]

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from replicas.engine import Finish, Priority
 from replicas.errors import DeadlineExceeded
-from replicas.slot.lane import Lane
-from replicas.slot.loop import STUCK_S
-from replicas.slot.pace import LEAST, Pace
-from replicas.slot.rows import Rows
-from replicas.slot.sequence import Sequence
-from replicas.slot.waiting import AGED_S, Waiting
+from replicas.slot.request.lane import Lane
+from replicas.slot.request.sequence import Sequence
+from replicas.slot.step.loop import STUCK_S
+from replicas.slot.step.pace import LEAST, Pace
+from replicas.slot.step.rows import Rows
+from replicas.slot.step.waiting import AGED_S, Waiting
 from tests.replicas.engines import Inbox
 from tests.replicas.ledger import Ledger, Rig, sequence, text_of
 

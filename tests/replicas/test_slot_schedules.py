@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from replicas.engine import Priority
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.rows import Rows
+from replicas.slot.step.rows import Rows
 from tests.replicas.engines import sampled
 from tests.replicas.schedules import (
     BLOCK_BYTES,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from replicas.errors import EngineFailed
 from replicas.export import Export
-from replicas.slot import sizing
-from replicas.slot.sizing import MOST_SLOTS, SPARE_ROWS, Memory, Sizes, Wanted, sizes_of
+from replicas.slot.start import sizing
+from replicas.slot.start.sizing import MOST_SLOTS, SPARE_ROWS, Memory, Sizes, Wanted, sizes_of
 from tests.replicas.engines import tiny
 
 GIB = 1 << 30

@@ -1,0 +1,1 @@
+"""How an engine starts: on which provider, with how many threads, slots and bytes."""

@@ -1,0 +1,116 @@
+"""The last stage of a step: the next prompt, chunk by chunk, and who gets a row for it.
+
+An interactive request that finds no row takes the youngest batch request's: that one's KV is copied out, or written
+again later if there is no memory for it. A batch prompt that is being read gives way too; what was read of it is in
+the prefix cache. A batch request that has waited long enough does not give way again.
+"""
+
+import logging
+
+from replicas.slot.request.sequence import Sequence
+from replicas.slot.step.passes import Passes
+from replicas.slot.step.work import Work
+
+_logger = logging.getLogger(__name__)
+
+
+class Prefilling:
+    """Reads prompts into the rows of `work`."""
+
+    def __init__(self, work: Work, passes: Passes) -> None:
+        self._work = work
+        self._passes = passes
+
+    def step(self, budget: int) -> None:
+        """Spend `budget` tokens."""
+        rows = self._work.rows
+        while budget >= 2:
+            self._make_room()
+            if rows.has_room:
+                self._admit()
+            sequence = rows.filling
+            if sequence is None:
+                return
+            tokens = next_chunk(sequence.base - sequence.length, budget)
+            budget -= tokens
+            self._chunk(sequence, tokens)
+            rows.compact()
+
+    def _make_room(self) -> None:
+        work, rows = self._work, self._work.rows
+        if not work.requests.interactive_waiting or rows.has_room:
+            return
+        if rows.filling is not None:
+            if _gives_way(rows.filling):
+                work.tally.preemptions += 1
+                work.give_up(rows.filling)
+            return
+        victims = [sequence for sequence in rows.active if _gives_way(sequence)]
+        if victims:
+            self._preempt(max(victims, key=lambda sequence: sequence.submitted_s))
+
+    def _preempt(self, victim: Sequence) -> None:
+        work = self._work
+        row = work.rows.active.index(victim)
+        victim.saved = work.memory.save(row, victim.length)
+        work.tally.preemptions += 1
+        work.give_up(victim)
+
+    def _admit(self) -> None:
+        """Give the next request a row, with what is known of it already."""
+        work, rows = self._work, self._work.rows
+        sequence = work.requests.pop()
+        if sequence is None:
+            return
+        is_first = not sequence.record.was_begun
+        sequence.record.begun(work.requests.clock())
+        row = rows.begin(sequence)
+        if sequence.saved is not None:
+            work.memory.restore(row, sequence.saved)
+            sequence.length, sequence.saved = sequence.saved.tokens, None
+        else:
+            sequence.length = work.prefixes.load(row, sequence)
+            if is_first:
+                sequence.cached = sequence.length
+                work.tally.cached_tokens += sequence.length
+        if sequence.length >= sequence.base:
+            rows.activate()
+
+    def _chunk(self, sequence: Sequence, tokens: int) -> None:
+        work, row = self._work, self._work.rows.filling_row
+        began_s = work.requests.clock()
+        try:
+            choice = self._passes.prefill(row, sequence, tokens)
+        except Exception as error:
+            _logger.exception("prefill failed", extra={"model": work.limits.model, "tokens": tokens})
+            work.broke(sequence, error)
+            return
+        work.failures_in_a_row = 0
+        seconds = work.requests.clock() - began_s
+        work.tally.prefilled(tokens, seconds)
+        work.pace.prefilled(tokens, seconds)
+        sequence.length += tokens
+        work.prefixes.keep(row, sequence)
+        if sequence.length < sequence.base:
+            return
+        if sequence.request.wants_embedding:
+            work.ended(row, sequence)
+        elif choice is not None:
+            work.take(row, sequence, choice)
+        if not sequence.is_done:
+            work.rows.activate()
+
+
+def _gives_way(sequence: Sequence) -> bool:
+    return sequence.is_batch and not sequence.is_aged and not sequence.is_done
+
+
+def next_chunk(remaining: int, budget: int) -> int:
+    """How many of a prompt's `remaining` tokens to prefill now: about `budget`, never one and never all but one.
+
+    A chunk of one token takes another attention kernel, whose results differ in the last bits: how a prompt is cut
+    would show. Only a prompt of one token is prefilled by one; it always is. At most max(budget, 3).
+    """
+    if remaining <= max(budget, 3):
+        return remaining
+    return budget if remaining - budget != 1 else max(2, budget - 1)
