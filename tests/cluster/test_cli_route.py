@@ -1,0 +1,112 @@
+"""`shoal route explain` decides as the service would, from the settings alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.command import Shell
+
+SETTINGS = """
+models: [{name: small}, {name: large}]
+clouds:
+  - name: acme
+    kind: anthropic
+    base_url: https://api.acme.dev
+    models: [{name: claude-haiku-4-5, sees_images: true}]
+routing:
+  policy: prefer-cloud
+  rules:
+    - {name: private stays, when: {private: true}, to: local-only}
+    - {name: tools, when: {tools: {min: 1}}, to: [large]}
+    - {name: night, when: {time: "22:00-06:00"}, to: [small]}
+    - {name: judges, when: {role: judge}, to: cheapest}
+"""
+MESSAGES = {
+    "model": "auto",
+    "max_tokens": 50,
+    "messages": [
+        {"role": "user", "content": [{"type": "image", "source": {}}, {"type": "text", "text": "what is it"}]}
+    ],
+}
+CHAT = {
+    "messages": [{"role": "user", "content": "the weather?"}],
+    "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
+}
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shoal.yaml").write_text(SETTINGS)
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["hello", "--given", "time=12:00"], "prefer-cloud"),
+        (["hello", "--given", "time=23:00"], "night"),
+        (["write to jane@acme.com", "--given", "time=12:00"], "private stays"),
+        (["hello", "--header", "X-Shoal-Private: 1"], "private stays"),
+        (["hello", "--header", "x-shoal-role: judge", "--given", "time=12:00"], "judges"),
+        (["hello", "--given", "model=large"], "large"),
+    ],
+)
+def test_it_tells_the_rule_that_decides(shell: Shell, arguments: list[str], rule: str) -> None:
+    ended = shell("route", "explain", *arguments, "--json")
+    assert (ended.status, json.loads(ended.out)["rule"]) == (0, rule)
+
+
+def test_it_tells_people_who_answers_who_lost_and_why(shell: Shell) -> None:
+    lines = shell("route", "explain", "write to jane@acme.com", "--given", "time=12:00").out.splitlines()
+    assert lines[:5] == [
+        "decided by rule 'private stays'",
+        "private: email",
+        "1. small: local",
+        "2. large: local",
+        "-  acme/claude-haiku-4-5: local-only leaves it out",
+    ]
+    assert "tokens_in 9" in lines[5]
+
+
+def test_a_body_of_either_protocol_is_read(shell: Shell, tmp_path: Path) -> None:
+    told = []
+    for name, body in {"messages": MESSAGES, "chat": CHAT}.items():
+        (tmp_path / name).write_text(json.dumps(body))
+        told.append(json.loads(shell("route", "explain", "--body", name, "--given", "time=12:00", "--json").out))
+    assert [(one["rule"], one["features"]["image"], one["features"]["tools"]) for one in told] == [
+        ("prefer-cloud", True, 0),
+        ("tools", False, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["jane@acme.com", "--given", "model=claude-haiku-4-5"], "the request may not leave for a cloud"),
+        (["hello", "--given", "model=gpt-17"], "model 'gpt-17' does not exist"),
+        (["hello", "--given", "model=acme/claude-haiku-4-5", "--given", "budget=spent"], "the budget is spent"),
+    ],
+)
+def test_the_status_is_1_where_nobody_answers(shell: Shell, arguments: list[str], words: str) -> None:
+    ended = shell("route", "explain", *arguments)
+    assert ended.status == 1
+    assert f"nobody answers: {words}" in ended.out or words in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--given", "time=25:00"], "--given: hour must be in 0..23"),
+        (["--given", "colour=red"], "'colour' is none of what `--help` names"),
+        (["--given", "budget=huge"], "'budget' is none of what"),
+        (["--header", "nothing"], "'nothing' is not NAME:VALUE"),
+        (["--body", "none.json"], "cannot read none.json"),
+        (["--body", "shoal.yaml"], "shoal.yaml is not JSON"),
+    ],
+)
+def test_a_wrong_option_is_told_in_a_line(shell: Shell, arguments: list[str], words: str) -> None:
+    ended = shell("route", "explain", *arguments)
+    assert ended.status == 1
+    assert words in ended.err
