@@ -11,6 +11,7 @@ import typer
 
 from cluster.cli_talk import DEFAULT_PORT, PortOption, Refused
 from cluster.console import out, print_json
+from cluster.environment import credentials
 from cluster.options import JsonOption
 from replicas.errors import SettingsError, Unavailable
 
@@ -74,7 +75,7 @@ def asked(
     path = f"{url}/v1/sessions/{quote(session_id, safe='')}/kv"
     try:
         with (
-            httpx.Client(timeout=TIMEOUT, trust_env=False) as client,
+            httpx.Client(timeout=TIMEOUT, trust_env=False, headers=credentials()) as client,
             client.stream(method, path, params={"model": model} if model else None, content=content) as answer,
         ):
             if answer.status_code >= HTTP_ERRORS or method != "GET":

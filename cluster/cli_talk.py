@@ -11,6 +11,7 @@ from anthropic.lib.streaming import MessageStream
 from anthropic.types import MessageParam
 
 from cluster.console import err, out, print_json
+from cluster.environment import credentials
 from cluster.options import JsonOption
 from cluster.settings import Settings
 from replicas.errors import ShoalError, Unavailable
@@ -47,10 +48,11 @@ class Conversation:
         extra: dict[str, object] = {"temperature": self.temperature}  # left the SDK's signature in 2.x
         if self.system is not None:
             extra["system"] = self.system
+        key = credentials().get("x-api-key", "local")
         http = DefaultHttpxClient(mounts={"http://": None})  # the service is on this machine: no proxy
         try:
             with (
-                Anthropic(base_url=url, api_key="local", max_retries=0, timeout=TIMEOUT_S, http_client=http) as client,
+                Anthropic(base_url=url, api_key=key, max_retries=0, timeout=TIMEOUT_S, http_client=http) as client,
                 client.messages.stream(
                     model=self.model or "", max_tokens=self.max_tokens, messages=self.turns, extra_body=extra
                 ) as stream,

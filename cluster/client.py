@@ -122,8 +122,8 @@ class Job:
 class Client:
     """The service at `url`. Close it, or use it in a `with`; jobs go on either way."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = Connection(url)
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self._connection = Connection(url, api_key)
 
     @property
     def url(self) -> str:
@@ -158,6 +158,6 @@ class Client:
         return JOBS_PAGE.validate_json(self._connection.get("/v1/swarms"))["data"]
 
 
-def connect(url: str) -> Client:
-    """A client of the service at `url`, such as http://127.0.0.1:8000."""
-    return Client(url)
+def connect(url: str, api_key: str | None = None) -> Client:
+    """A client of the service at `url`, such as http://127.0.0.1:8000; `api_key` None takes that of SHOAL_API_KEY."""
+    return Client(url, api_key)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 
+from cluster.environment import credentials
 from cluster.swarm.error_wire import read_error
 from replicas.errors import Unavailable
 
@@ -23,9 +24,11 @@ HTTP_ERRORS = 400
 class Connection:
     """Requests to the service at `url`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        """`api_key` None: that of the environment, if there is one."""
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
+        headers = credentials() if api_key is None else {"x-api-key": api_key}
+        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=headers)
         self._has_worked = False
         self._has_spoken = False
 

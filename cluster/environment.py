@@ -1,4 +1,5 @@
-"""The only module that reads the environment."""
+"""The only module that reads the environment, but for secrets: those are read where they are used, from the variable
+that the settings name."""
 
 import os
 from pathlib import Path
@@ -7,6 +8,12 @@ from pathlib import Path
 def shoal_home() -> Path:
     """Where models, job journals and instance records live: `SHOAL_HOME`, by default ~/.cache/shoal."""
     return Path(os.environ.get("SHOAL_HOME") or Path.home() / ".cache" / "shoal").expanduser()
+
+
+def credentials() -> dict[str, str]:
+    """The headers that show the API key of this user: `SHOAL_API_KEY`. Empty without one."""
+    key = os.environ.get("SHOAL_API_KEY")
+    return {"x-api-key": key} if key else {}
 
 
 def serve_environment(port: int, internal_port: int) -> dict[str, str]:

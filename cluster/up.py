@@ -1,5 +1,6 @@
 """`shoal up`, `down`: an instance in the foreground, or detached with the cause of a failed start told."""
 
+import ipaddress
 import subprocess
 import sys
 import time
@@ -10,12 +11,39 @@ import httpx
 
 from cluster import instance
 from cluster.environment import apply, serve_environment
+from cluster.planning import store_address
 from cluster.settings import Settings
-from replicas.errors import Unavailable
+from replicas.errors import SettingsError, Unavailable
+from router.store import open_store
 
 READY_WAIT_S = 300.0
 POLL_S = 0.2
 LOG_TAIL_LINES = 25
+
+
+def require_keys(settings: Settings, home: Path) -> None:
+    """Raises SettingsError if other machines could use the service without showing a key; Unavailable."""
+    host = settings.http.host
+    if is_loopback(host):
+        return
+    store = open_store(store_address(settings, home))
+    try:
+        has_keys = bool(store.keys.all())
+    finally:
+        store.close()
+    if not has_keys:
+        raise SettingsError(
+            f"http.host {host} lets other machines in, and there is no API key: `shoal keys create NAME` makes one, "
+            "or start with --insecure"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`; a name other than localhost may be any address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def run_foreground(settings: Settings, home: Path, on_ready: Callable[[instance.Instance], None]) -> None:

@@ -9,21 +9,28 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.authentication import Authentication
 from deployments.desk import Desk
 from deployments.embedding import EmbeddingDesk
 from deployments.error_responses import CLIENT_CLOSED_REQUEST, ErrorResponses
 from deployments.operations import Operations
 from deployments.session_desk import SessionDesk
+from router.keys.keyring import Keyring
 
 
-def build_app(desk: Desk, operations: Operations, extra_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """The whole HTTP surface. `extra_routes` come from above (swarm jobs): this layer knows nothing of them."""
+def build_app(
+    desk: Desk, operations: Operations, extra_routes: Sequence[BaseRoute] = (), keyring: Keyring | None = None
+) -> ASGIApp:
+    """The whole HTTP surface. `extra_routes` come from above (swarm jobs): this layer knows nothing of them. Without a
+    `keyring` it is open."""
+    errors = ErrorResponses(desk.anthropic, desk.openai)
     app = Starlette(
         routes=[*_answer_routes(desk), *_operation_routes(operations), *extra_routes],
-        exception_handlers=ErrorResponses(desk.anthropic, desk.openai).handlers(),
+        exception_handlers=errors.handlers(),
     )
     app.router.redirect_slashes = False  # an unknown path is a 404, not a redirect to a guess
-    return RequestEnvelope(app, desk.metrics.observe_request)
+    guarded = Authentication(app, keyring or Keyring(), errors, desk.answerer.plan.http)
+    return RequestEnvelope(guarded, desk.metrics.observe_request)
 
 
 def _answer_routes(desk: Desk) -> list[Route]:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.event_stream import ClientGone
-from replicas.errors import InvalidRequest, NotFound, Overloaded, ShoalError
+from replicas.errors import InvalidRequest, NotFound, Overloaded, ShoalError, Unauthenticated
 from router.call import Dialect
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class ErrorResponses:
         if isinstance(error, Overloaded):
             headers["retry-after"] = str(math.ceil(error.retry_after_s))
             headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
+        if isinstance(error, Unauthenticated):
+            headers["www-authenticate"] = "Bearer"
         is_anthropic = request.url.path.startswith("/v1/messages") or "anthropic-version" in request.headers
         dialect = self._anthropic if is_anthropic else self._openai
         return Response(dialect.error(error, _request_id(request)), error.status, headers, "application/json")

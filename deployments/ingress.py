@@ -16,6 +16,8 @@ from deployments.ingress_metrics import IngressMetrics
 from deployments.operations import Operations
 from deployments.plan import AppPlan
 from deployments.port_reuse import reuse_port
+from router.keys.keyring import Keyring
+from router.store import open_store
 
 RoutesFactory = Callable[[AppPlan], Sequence[BaseRoute]]
 """Makes the routes that a layer above mounts; pickled into the ingress, called on its loop."""
@@ -35,7 +37,9 @@ class Ingress:
         answerer = Answerer(self._plan)
         answerer.start()
         metrics = IngressMetrics()
-        return build_app(Desk(answerer, metrics), Operations(answerer, metrics), self._extra_routes(self._plan))
+        keyring = None if self._plan.store is None else Keyring(open_store(self._plan.store).keys.all)
+        routes = self._extra_routes(self._plan)
+        return build_app(Desk(answerer, metrics), Operations(answerer, metrics), routes, keyring)
 
 
 def ingress(plan: AppPlan, extra_routes: RoutesFactory, pools: Sequence[serve.Application]) -> serve.Application:

@@ -5,6 +5,8 @@ A class says who must act and which HTTP status the edge renders; a dialect only
     ShoalError                 500  we must act: a bug, or a part that broke
     ├── InvalidRequest         400  the caller: the request can never work as it is
     │   └── ContextOverflow    400  the caller: the prompt is longer than the model's context
+    ├── Unauthenticated        401  the caller: an API key that is good
+    ├── Forbidden              403  the caller: a key that may do it, or the operator: the settings
     ├── Withheld               403  the caller: a private request may not leave; a local model answers it
     ├── NotFound               404  the caller: no such model, job or path
     ├── BodyTooLarge           413  the caller: a smaller body
@@ -50,6 +52,26 @@ class ContextOverflow(InvalidRequest):
         self.param = "messages"
         self.tokens = tokens
         self.limit = limit
+
+
+class Unauthenticated(ShoalError):
+    """Nobody knows who asks: `reason` says what is wrong with the key, and never quotes it."""
+
+    status = 401
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Forbidden(ShoalError):
+    """Whoever asks may not do this: `reason` says what is missing."""
+
+    status = 403
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Withheld(ShoalError):

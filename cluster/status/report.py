@@ -8,8 +8,9 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from cluster import instance
+from cluster.environment import credentials
 from replicas.engine import EngineStats
-from replicas.errors import Unavailable
+from replicas.errors import Forbidden, Unauthenticated, Unavailable
 
 HTTP_TIMEOUT_S = 5.0
 STATS = TypeAdapter(EngineStats)
@@ -56,7 +57,9 @@ def report(found: instance.Instance) -> Report:
     """Ask `found` what it is doing."""
     taken_s = time.monotonic()
     try:
-        answer = httpx.get(f"{found.url}/status", timeout=HTTP_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(f"{found.url}/status", timeout=HTTP_TIMEOUT_S, trust_env=False, headers=credentials())
+        if answer.status_code in (Unauthenticated.status, Forbidden.status):
+            raise Unauthenticated(f"{found.url} wants an API key with the scope admin in SHOAL_API_KEY")
         service = answer.json() if answer.status_code == httpx.codes.OK else None
         engines = replica_states(service) if service is not None else ()
     except (httpx.HTTPError, ValueError):

@@ -9,7 +9,7 @@ import re
 from pydantic import BaseModel, ValidationError
 
 from replicas import errors
-from replicas.errors import Overloaded, ShoalError, Unavailable
+from replicas.errors import Forbidden, Overloaded, ShoalError, Unauthenticated, Unavailable
 
 Scalar = str | int | float | None
 
@@ -42,11 +42,17 @@ def error_json(error: ShoalError) -> str:
 
 def read_error(status: int, body: bytes, retry_after: str | None = None) -> ShoalError:
     """The error in a response of `status`."""
+    words = body.decode(errors="replace")[:500]
     try:
         detail = _Body.model_validate_json(body).error
+        words = detail.message or words
         return _CLASSES[detail.type](*detail.args)
     except (ValidationError, KeyError, TypeError):
-        words = body.decode(errors="replace")[:500]
+        pass
+    if status == Unauthenticated.status:
+        return Unauthenticated(words)
+    if status == Forbidden.status:
+        return Forbidden(words)
     if status == Overloaded.status:
         is_number = retry_after is not None and retry_after.isdigit()
         return Overloaded("the service", float(retry_after or 1) if is_number else 1.0)

@@ -21,6 +21,7 @@ from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
 from deployments.replica_watch import watch
 from replicas.echo import EchoConfig, EchoEngine
 from replicas.engine import Engine
+from router.keys.keyring import Keyring
 from tests.deployments.local_pool import LocalPool
 
 T = TypeVar("T")
@@ -38,8 +39,9 @@ def echo(pool: PoolPlan) -> EchoEngine:
 class Served:
     """A running edge. `pools` are its pools by model; whatever touches them runs on its loop: `on_loop`."""
 
-    def __init__(self, plan: AppPlan, engines: Mapping[str, list[Engine]]) -> None:
+    def __init__(self, plan: AppPlan, engines: Mapping[str, list[Engine]], keyring: Keyring | None = None) -> None:
         self.plan = plan
+        self._keyring = keyring
         self.pools: dict[str, LocalPool] = {}
         self._engines = engines
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -76,7 +78,7 @@ class Served:
             answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle())
             answerer.start()
             metrics = IngressMetrics()
-            app = build_app(Desk(answerer, metrics), Operations(answerer, metrics))
+            app = build_app(Desk(answerer, metrics), Operations(answerer, metrics), keyring=self._keyring)
             config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=5)
             server = uvicorn.Server(config)
         except BaseException as error:
@@ -88,9 +90,9 @@ class Served:
 
 
 @contextmanager
-def serving(plan: AppPlan = PLAN, **engines: list[Engine]) -> Iterator[Served]:
+def serving(plan: AppPlan = PLAN, keyring: Keyring | None = None, **engines: list[Engine]) -> Iterator[Served]:
     """An edge for `plan`; a pool that `engines` does not name has one replica with an echo engine."""
-    served = Served(plan, {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools})
+    served = Served(plan, {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools}, keyring)
     try:
         yield served
     finally:
