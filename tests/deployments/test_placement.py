@@ -17,7 +17,7 @@ from deployments.plan import ASSUMED_SLOTS, AppPlan, EnginePlan, PoolPlan
 from deployments.replica_router import TargetedRouter
 from deployments.replica_watch import ReplicaWatch, Target
 from replicas.engine import Generation, Sampling
-from replicas.slot.sizing import MOST_SLOTS
+from replicas.slot.start.sizing import MOST_SLOTS
 
 POOL = PoolPlan("smol", Path(), EnginePlan(slots=8, queue_limit=16), min_replicas=2, max_replicas=5)
 
