@@ -25,7 +25,7 @@ def command(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         try:
             yield process, json.loads(process.stdout.readline())["url"]
         finally:
-            process.kill()
+            process.terminate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
