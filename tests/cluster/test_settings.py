@@ -38,7 +38,7 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(tmp_path: Path, text:
 
 
 def test_a_key_that_is_near_to_none_is_told_with_all_that_are_known(tmp_path: Path) -> None:
-    assert "unknown key 'http.qqq'; known here: body_limit_bytes, host, ping_interval_s" in refusal(
+    assert "unknown key 'http.qqq'; known here: allowed_hosts, allowed_origins, body_limit_bytes" in refusal(
         tmp_path, "http: {qqq: 1}"
     )
 
