@@ -60,7 +60,7 @@ def explain(
     headers = _headers(header or [])
     call = scene.applied(_asked(prompt) if body is None else _read(body, headers))
     policy = Policy(routing, clock=scene.now, sees_all=True)
-    decision = policy.decide(call, origin_of(headers), scene.budget)
+    decision = policy.decide(replace(call, origin=origin_of(headers)), scene.budget)
     _tell(decision, as_json=as_json)
     if not decision.route:
         raise typer.Exit(1)

@@ -26,7 +26,6 @@ from replicas.tools.lark import blamed
 from replicas.tools.parser import CallParser
 from router.call import Call
 from router.catalog import Catalog, ModelCard
-from router.origin import NOBODY, Origin
 from router.policy.decide import Policy
 from router.policy.decision import Decision
 from router.policy.features import AUTO
@@ -80,10 +79,10 @@ class Answerer:
         for client in self.clients.values():
             await client.close()
 
-    def prepare(self, call: Call, origin: Origin = NOBODY) -> Prepared:
+    def prepare(self, call: Call) -> Prepared:
         """Decide who answers, and count. Raises NotFound for the model, ContextOverflow for a prompt that fits none of
         the route, Withheld and Unavailable where nobody may answer, InvalidRequest."""
-        decision = self.policy.decide(call, origin)
+        decision = self.policy.decide(call)
         if decision.is_unknown or (decision.by == "model" and decision.names):
             prompter, call = self._resolved(call)
             return self._prepared(prompter, call, decision)

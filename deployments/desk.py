@@ -24,7 +24,6 @@ from router.admission import Admission
 from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.call import Answer, Dialect, Exchange, Reply
 from router.openai import OpenAIDialect
-from router.origin import origin_of
 from router.policy import explain
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Desk:
 
     def _prepare(self, dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, headers)
-        return exchange, self.answerer.prepare(exchange.call, origin_of(headers))
+        return exchange, self.answerer.prepare(exchange.call)
 
     async def _events(self, reply: Reply, prepared: Prepared) -> AsyncGenerator[bytes, None]:
         with self.inside(prepared.pool):

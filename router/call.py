@@ -11,6 +11,7 @@ from typing import Protocol
 from replicas.engine import Chunk, Final, Grammar, Message, Priority, Sampling, TokenScore, ToolCall
 from replicas.errors import ShoalError
 from replicas.tools.tool import Tool, ToolChoice
+from router.origin import NOBODY, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Call:
     top_logprobs: int | None = None
     adapter: str | None = None
     has_image: bool = False
+    origin: Origin = NOBODY
 
 
 @dataclass(frozen=True, slots=True)

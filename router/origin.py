@@ -15,12 +15,12 @@ NOT_PRIVATE = frozenset({"0", "false", "no", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`headers` by names in lower case; only those that a rule names are ever looked at."""
+    """`headers` by names in lower case, keys among them: only those that a rule names are ever looked at."""
 
     role: str = ""
     agent: str = ""
     is_private: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 NOBODY = Origin()

@@ -20,6 +20,7 @@ class Assignment:
     model: str | None
     messages: tuple[Message, ...]
     sampling: Sampling
+    role: str = ""
 
 
 def assignment(spec: SwarmSpec, index: int) -> Assignment:
@@ -38,6 +39,7 @@ def assignment(spec: SwarmSpec, index: int) -> Assignment:
             stop=tuple(spec.stop),
             seed=None if spec.seed is None else instance_seed(spec.seed, index),
         ),
+        role=agent.role,
     )
 
 

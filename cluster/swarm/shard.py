@@ -20,6 +20,7 @@ from cluster.swarm.patience import Patience
 from replicas.engine import Final, Finish, Priority
 from replicas.errors import DeadlineExceeded, EngineFailed, ShoalError
 from router.call import Call
+from router.origin import Origin
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class _Calls:
             is_stream=True,
             priority=Priority.BATCH,
             deadline_s=max(0.001, self._left_s()),
+            origin=Origin(role=item.role),
         )
         try:
             async with asyncio.timeout_at(self._ends_at):

@@ -15,6 +15,7 @@ from router.anthropic.tools import ToolFields
 from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, member, parsed_json, read, session_id
 from router.call import Call
 from router.content import holds_image, text_of
+from router.origin import origin_of
 from router.structured import anthropic_grammar
 from router.turns import block_turns, merged, spoken
 
@@ -71,6 +72,7 @@ def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Cal
         tool_choice=choice,
         grammar=anthropic_grammar(request.form),
         has_image=any(holds_image(turn.content) for turn in request.messages),
+        origin=origin_of(headers),
     )
 
 

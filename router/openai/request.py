@@ -17,6 +17,7 @@ from router.call import Call
 from router.content import holds_image, text_of
 from router.openai.logprobs import ScoreFields
 from router.openai.tools import ToolFields
+from router.origin import origin_of
 from router.structured import openai_grammar
 from router.turns import called, merged, spoken
 
@@ -113,5 +114,6 @@ def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[C
         grammar=openai_grammar(request.form),
         top_logprobs=request.wanted_scores,
         has_image=any(holds_image(turn.content) for turn in request.messages),
+        origin=origin_of(headers),
     )
     return call, Wording(request.wants_usage, request.is_legacy)

@@ -10,7 +10,6 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from router.call import Call
-from router.origin import NOBODY, Origin
 from router.policy.candidate import by_name
 from router.policy.condition import WHOLE
 from router.policy.decision import Decision, Verdict
@@ -49,9 +48,9 @@ class Policy:
         self._zone = ZoneInfo(routing.time_zone)
         self._by_name = by_name(routing.candidates)
 
-    def decide(self, call: Call, origin: Origin = NOBODY, budget: str = "ok") -> Decision:
+    def decide(self, call: Call, budget: str = "ok") -> Decision:
         """Who answers `call`."""
-        seen = Seen(call, origin, self._mark(call, origin), self._clock(self._zone), budget)
+        seen = Seen(call, self._mark(call), self._clock(self._zone), budget)
         features = features_of(seen, self._wanted)
         rule = next((rule for rule in self.routing.rules if rule.when.holds(features)), None)
         asked = model_asked(call)
@@ -67,11 +66,11 @@ class Policy:
             found = Decision("model", route[0].name if route else asked, route, (), features, seen.marking, not route)
         return self._settled(found, budget)
 
-    def _mark(self, call: Call, origin: Origin) -> Marking:
+    def _mark(self, call: Call) -> Marking:
         """Text is examined only where that can change something."""
         if self._has_clouds or "private" in self._wanted:
-            return self.guard.mark(call, origin)
-        return Marking(call.id, ("header",) if origin.is_private else ())
+            return self.guard.mark(call)
+        return Marking(call.id, ("header",) if call.origin.is_private else ())
 
     def _by_rule(self, rule: Rule) -> tuple[Verdicts, Verdicts]:
         route = tuple(Verdict(name, f"number {n} of the rule") for n, name in enumerate(rule.to, 1))

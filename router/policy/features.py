@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 
 from router.call import Call
-from router.origin import Origin
 from router.policy.condition import HEADER
 from router.policy.constraints import Value
 from router.policy.language import is_code, language_of
@@ -29,7 +28,6 @@ class Seen:
     """A request as the rules see it. `now` is local to where the rules are."""
 
     call: Call
-    origin: Origin
     marking: Marking
     now: datetime
     budget: str = "ok"
@@ -37,11 +35,11 @@ class Seen:
 
 def features_of(seen: Seen, wanted: Collection[str]) -> dict[str, Value]:
     """The features in `wanted`, in the order of their names."""
-    readers = _readers(seen)
+    call, readers = seen.call, _readers(seen)
     found: dict[str, Value] = {}
     for name in sorted(wanted):
         header = name.removeprefix(HEADER)
-        found[name] = readers[name]() if header == name else seen.origin.headers.get(header, "")
+        found[name] = readers[name]() if header == name else call.origin.headers.get(header, "")
     return found
 
 
@@ -62,7 +60,7 @@ def tokens_in(call: Call) -> int:
 def _readers(seen: Seen) -> Mapping[str, Callable[[], Value]]:
     call = seen.call
     return {
-        "agent": lambda: seen.origin.agent,
+        "agent": lambda: call.origin.agent,
         "budget": lambda: seen.budget,
         "code": lambda: is_code(_last_words(call)),
         "image": lambda: call.has_image,
@@ -70,7 +68,7 @@ def _readers(seen: Seen) -> Mapping[str, Callable[[], Value]]:
         "minute": lambda: seen.now.hour * 60 + seen.now.minute,
         "model": partial(model_asked, call),
         "private": lambda: seen.marking.is_private,
-        "role": lambda: seen.origin.role,
+        "role": lambda: call.origin.role,
         "tokens_in": partial(tokens_in, call),
         "tokens_out": lambda: call.sampling.max_tokens,
         "tools": lambda: len(call.tools),

@@ -14,7 +14,6 @@ from replicas.cloud.release import Clearance, Draft
 from replicas.errors import Withheld
 from router.body import parsed_json
 from router.call import Call
-from router.origin import Origin
 from router.privacy.keys import holds_key
 from router.privacy.numbers import holds_card, holds_email, holds_id
 from router.privacy.texts import plain, texts_of_call, texts_of_json
@@ -63,9 +62,9 @@ class Guard:
         }
         object.__setattr__(self, "_detectors", {kind: known[kind] for kind in self.kinds})
 
-    def mark(self, call: Call, origin: Origin) -> Marking:
+    def mark(self, call: Call) -> Marking:
         """Whether `call` is private, and why."""
-        if origin.is_private:
+        if call.origin.is_private:
             return Marking(call.id, ("header",))
         return Marking(call.id, self.findings(texts_of_call(call)))
 

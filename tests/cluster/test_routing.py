@@ -42,8 +42,8 @@ def rule(when: object, to: object = "large") -> dict[str, object]:
 def holds(when: object, text: str = "hello", *, origin: Origin | None = None, at: str = "12:00") -> bool:
     """A rule `when` holds for this request."""
     deciding = Policy(routing({"rules": [rule(when)]}), clock=lambda zone: datetime.fromisoformat(f"2026-11-21T{at}"))
-    call = Call("c", None, (Message("user", text),), Sampling(100))
-    return deciding.decide(call, origin or Origin()).by == "rule"
+    call = Call("c", None, (Message("user", text),), Sampling(100), origin=origin or Origin())
+    return deciding.decide(call).by == "rule"
 
 
 def test_candidates_are_local_models_with_the_default_first_then_those_of_clouds() -> None:

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from replicas.engine import Message, Sampling
 from router.call import Call
+from router.origin import NOBODY, Origin
 from router.policy.candidate import Candidate
 from router.policy.condition import Condition, all_of, one
 from router.policy.constraints import Like, OneOf
@@ -29,9 +30,16 @@ PRIVATE = one("private", OneOf(frozenset({True})))
 PUBLIC = one("private", OneOf(frozenset({False})))
 
 
-def call(text: str = "hello", model: str | None = None, max_tokens: int = 100, *, has_image: bool = False) -> Call:
+def call(
+    text: str = "hello",
+    model: str | None = None,
+    max_tokens: int = 100,
+    *,
+    has_image: bool = False,
+    origin: Origin = NOBODY,
+) -> Call:
     """A question of one turn."""
-    return Call("call-1", model, (Message("user", text),), Sampling(max_tokens), has_image=has_image)
+    return Call("call-1", model, (Message("user", text),), Sampling(max_tokens), has_image=has_image, origin=origin)
 
 
 def at_noon(zone: ZoneInfo) -> datetime:

@@ -41,7 +41,7 @@ def test_a_ready_made_policy_ranks_all_candidates(name: PolicyName, best: list[s
 @pytest.mark.parametrize("name", POLICIES)
 def test_no_policy_lets_a_private_request_out(name: PolicyName) -> None:
     deciding = policy(policy=name)
-    for decision in (deciding.decide(call(SECRET)), deciding.decide(call(), Origin(is_private=True))):
+    for decision in (deciding.decide(call(SECRET)), deciding.decide(call(origin=Origin(is_private=True)))):
         assert set(decision.names) == LOCAL
         assert {one.why for one in decision.lost} <= {"private requests stay here", "local-only leaves it out"}
 
@@ -105,7 +105,7 @@ def test_a_private_request_for_a_cloud_is_withheld_and_says_why() -> None:
 
 def test_a_rule_may_mark_requests_private() -> None:
     decision = policy(Rule("hr", one("role", like("hr")), policy="prefer-cloud", marks_private=True)).decide(
-        call(), Origin(role="hr")
+        call(origin=Origin(role="hr"))
     )
     assert decision.marking.reasons == ("rule",)
     assert set(decision.names) == LOCAL
@@ -156,7 +156,7 @@ def test_fastest_goes_by_what_was_seen() -> None:
 )
 def test_rules_look_at_who_asks(name: str, constraint: Constraint, yes: Origin, no: Origin) -> None:
     deciding = policy(Rule("it", one(name, constraint), to=("large",)))
-    assert [deciding.decide(call(), origin).by for origin in (yes, no)] == ["rule", "policy"]
+    assert [deciding.decide(call(origin=origin)).by for origin in (yes, no)] == ["rule", "policy"]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_tools_are_counted() -> None:
 def test_all_and_any_may_be_nested() -> None:
     either = any_of([one("role", like("a")), all_of([one("role", like("b")), one("tools", Range(0, 0))])])
     deciding = policy(Rule("it", either, to=("large",)))
-    assert [deciding.decide(call(), Origin(role=role)).by for role in "abc"] == ["rule", "rule", "policy"]
+    assert [deciding.decide(call(origin=Origin(role=role))).by for role in "abc"] == ["rule", "rule", "policy"]
 
 
 def test_only_what_rules_name_is_read() -> None:

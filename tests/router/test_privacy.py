@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from replicas.cloud.release import Draft, release
 from replicas.engine import Message, ToolCall
 from replicas.errors import Withheld
-from router.origin import Origin, origin_of
+from router.origin import origin_of
 from router.privacy.guard import EXAMINED_CHARS, Guard, Marking
 from tests.router.asked import call
 
@@ -58,21 +58,21 @@ def draft(tree: object, **changes: object) -> Draft:
 
 @pytest.mark.parametrize(("kind", "text"), PRIVATE_TEXTS)
 def test_private_data_is_found_in_a_prompt_and_in_what_would_leave(kind: str, text: str) -> None:
-    assert kind in GUARD.mark(call(f"Hello.\n{text}"), Origin()).reasons
+    assert kind in GUARD.mark(call(f"Hello.\n{text}")).reasons
     with pytest.raises(Withheld, match=kind):
         GUARD.clear(draft({"messages": [{"content": [{"text": text}]}]}), PUBLIC)
 
 
 @pytest.mark.parametrize("text", HARMLESS_TEXTS)
 def test_what_only_looks_like_it_is_let_through(text: str) -> None:
-    assert GUARD.mark(call(text), Origin()) == PUBLIC
+    assert GUARD.mark(call(text)) == PUBLIC
     sent = draft({"text": text})
     assert release(sent, GUARD.clear(sent, PUBLIC)).draft == sent
 
 
 @given(st.text(max_size=40), st.sampled_from(PRIVATE_TEXTS), st.text(max_size=40))
 def test_it_is_found_whatever_stands_on_the_lines_round_it(before: str, private: tuple[str, str], after: str) -> None:
-    assert private[0] in GUARD.mark(call(f"{before}\n{private[1]}\n{after}"), Origin()).reasons
+    assert private[0] in GUARD.mark(call(f"{before}\n{private[1]}\n{after}")).reasons
 
 
 @given(
@@ -93,7 +93,7 @@ def test_no_place_in_a_body_hides_it(tree: object, data: st.DataObject) -> None:
 
 def test_arguments_of_calls_results_and_headers_are_read_too() -> None:
     called = Message("assistant", "", (ToolCall("1", "mail", '{"to": "jane@acme.com"}'),))
-    assert GUARD.mark(replace(call(), messages=(called,)), Origin()).reasons == ("email",)
+    assert GUARD.mark(replace(call(), messages=(called,))).reasons == ("email",)
     with pytest.raises(Withheld, match="email"):
         GUARD.clear(draft({}, headers=(("x-user", "jane@acme.com"),)), PUBLIC)
 
@@ -105,12 +105,12 @@ def test_escapes_inside_a_string_of_json_do_not_hide_it() -> None:
 
 @pytest.mark.parametrize("value", ["1", "true", "yes", "private", "", "flase", " "])
 def test_a_mark_that_is_not_clearly_a_no_is_a_yes(value: str) -> None:
-    assert GUARD.mark(call(), origin_of({"x-shoal-private": value})).reasons == ("header",)
+    assert GUARD.mark(call(origin=origin_of({"x-shoal-private": value}))).reasons == ("header",)
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-shoal-private": "0"}, {"x-shoal-private": " False"}])
 def test_no_mark_or_a_clear_no_is_not_private(headers: dict[str, str]) -> None:
-    assert not GUARD.mark(call(), origin_of(headers)).is_private
+    assert not GUARD.mark(call(origin=origin_of(headers))).is_private
 
 
 @pytest.mark.parametrize("marking", [Marking("call-1", ("header",)), Marking("call-1").by_rule(), Marking("other")])
@@ -143,7 +143,7 @@ def test_a_body_that_is_no_json_stays() -> None:
 
 
 def test_more_than_can_be_examined_is_private() -> None:
-    assert GUARD.mark(call("a" * (EXAMINED_CHARS + 1)), Origin()).reasons == ("length",)
+    assert GUARD.mark(call("a" * (EXAMINED_CHARS + 1))).reasons == ("length",)
 
 
 def test_a_picture_is_not_read_but_text_that_says_it_is_one_is() -> None:
@@ -155,8 +155,8 @@ def test_a_picture_is_not_read_but_text_that_says_it_is_one_is() -> None:
 
 
 def test_detectors_can_be_left_out_and_addresses_allowed() -> None:
-    assert not Guard(("keys",)).mark(call("jane@acme.com"), Origin()).is_private
-    assert not Guard(harmless=("*@acme.com",)).mark(call("Jane@Acme.com"), Origin()).is_private
+    assert not Guard(("keys",)).mark(call("jane@acme.com")).is_private
+    assert not Guard(harmless=("*@acme.com",)).mark(call("Jane@Acme.com")).is_private
 
 
 @pytest.mark.timeout(60)

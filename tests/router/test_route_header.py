@@ -25,7 +25,7 @@ DICTIONARY = re.compile(rf"{MEMBER}(?:, {MEMBER})*")
 @given(st.text(max_size=100), st.text(max_size=100), st.text('abcß"\\ -_\n', min_size=1, max_size=20))
 def test_it_is_a_structured_field_whatever_is_asked(text: str, role: str, name: str) -> None:
     rule = Rule(name, one("header:x-team", Like((frozenset({"*"}),))), policy="prefer-cloud")
-    decision = policy(rule).decide(call(text, model=role), Origin(role, role, headers={"x-team": text}))
+    decision = policy(rule).decide(call(text, role, origin=Origin(role, role, headers={"x-team": text})))
     assert DICTIONARY.fullmatch(header(decision))
 
 

@@ -44,6 +44,12 @@ def test_every_item_starts_and_ends_with_its_whole_text() -> None:
     assert "".join(event.text or "" for event in told if event.type is EventType.DELTA) in ("aabb", "abab")
 
 
+def test_the_role_of_the_agent_goes_along_for_the_rules() -> None:
+    puppet = Puppet()
+    told_by(shard_of(["aa"]), puppet)
+    assert [call.origin.role for call in puppet.calls] == [swarm_of(["aa"]).agents[0].role] != [""]
+
+
 def test_no_more_calls_than_allowed_are_in_flight() -> None:
     puppet = Puppet()
     told_by(shard_of([f"text {n}" for n in range(20)], calls_max=3), puppet)
