@@ -7,9 +7,12 @@ from pathlib import Path
 from cluster.routing import routing_of
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
+from replicas.adapters import StoredAdapter, install_shipped
+from replicas.bundled import MEMBER_SHA256
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.errors import ModelImportError, NotFound, SettingsError
 from replicas.export import Export
+from replicas.lora import LoraWeights
 from replicas.paged import PagedExport, is_paged
 from replicas.store import ModelStore, StoredModel
 from router.store.address import StoreAddress
@@ -88,11 +91,11 @@ def _pool(model: ModelSettings, store: ModelStore, *, has_gpu: bool) -> PoolPlan
 def _stored(pool: PoolPlan, wanted_tokens: int | None, store: ModelStore) -> PoolPlan:
     """`pool` with what its model says of itself. A paged one keeps no promise of same bytes, and takes no adapters."""
     path = _find(pool.model, store).path
-    engine, most_tokens = pool.engine, _stock_context_tokens(path)
-    adapters = store.adapters(pool.model)
-    if most_tokens is None:
-        engine, adapters = replace(engine, kind="paged", determinism="relaxed", speculation=False), ()
-        most_tokens = PagedExport.load(path).context_tokens
+    engine, export = pool.engine, _stock_export(path)
+    if export is None:
+        engine = replace(engine, kind="paged", determinism="relaxed", speculation=False)
+    adapters = () if export is None else _fitting(store.adapters(pool.model), export)
+    most_tokens = PagedExport.load(path).context_tokens if export is None else export.context_tokens
     return replace(
         pool,
         path=path,
@@ -104,10 +107,20 @@ def _stored(pool: PoolPlan, wanted_tokens: int | None, store: ModelStore) -> Poo
     )
 
 
-def _stock_context_tokens(path: Path) -> int | None:
-    """The context of a stock export; None if it is one with paged attention. Raises ModelImportError."""
+def _fitting(adapters: tuple[StoredAdapter, ...], export: Export) -> tuple[StoredAdapter, ...]:
+    """Those that fit the model. Raises SettingsError for one that does not: it would be missed only when it is used."""
+    for adapter in adapters:
+        try:
+            LoraWeights.read(adapter.path, export)
+        except ModelImportError as error:
+            raise SettingsError(f"{error}; mend it, or take {adapter.path} away") from error
+    return adapters
+
+
+def _stock_export(path: Path) -> Export | None:
+    """A stock export; None if it is one with paged attention. Raises ModelImportError."""
     try:
-        return Export.load(path).context_tokens
+        return Export.load(path)
     except ModelImportError:
         if is_paged(path):
             return None
@@ -116,7 +129,10 @@ def _stock_context_tokens(path: Path) -> int | None:
 
 def _find(name: str, store: ModelStore) -> StoredModel:
     try:
-        return store.find(name)
+        model = store.find(name)
     except NotFound as missing:
         command = "make model" if name == BUNDLED_NAME else "shoal models import FILE.gguf"
         raise SettingsError(f"{missing}; `{command}` brings it") from missing
+    if model.source_sha256 == MEMBER_SHA256:
+        install_shipped(model.path)  # somebody may have had the model before the adapter came with it
+    return model

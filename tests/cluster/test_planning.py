@@ -12,7 +12,8 @@ from cluster.settings import Settings
 from replicas.bundled import NAME
 from replicas.errors import ModelImportError, SettingsError
 from replicas.store import ModelStore
-from tests.models import tiny_gguf
+from tests.models import Tiny, tiny_gguf
+from tests.replicas.peft import random_pairs, write_peft
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +74,22 @@ def test_the_adapters_of_a_model_are_planned_and_the_one_for_tools_among_them(ho
     folder = models_root(home) / "tiny" / "adapters"
     folder.mkdir()
     for name, about in {"calls": {"purpose": "tools"}, "style": {}}.items():
-        (folder / name).mkdir()
-        (folder / name / "adapter_config.json").write_text("{}")
+        write_peft(folder / name, random_pairs())
         (folder / name / "adapter.json").write_text(json.dumps(about))
     [pool] = plan_of(settings(), home, has_gpu=False).pools
     assert (pool.adapters, pool.tool_adapter) == (("calls", "style"), "calls")
     shutil.rmtree(folder)
     [pool] = plan_of(settings(), home, has_gpu=False).pools
     assert (pool.adapters, pool.tool_adapter) == ((), None)
+
+
+def test_an_adapter_that_does_not_fit_is_told_before_anything_starts(home: Path) -> None:
+    folder = models_root(home) / "tiny" / "adapters"
+    folder.mkdir()
+    write_peft(folder / "wide", random_pairs(Tiny(hidden=128, heads=8)))
+    with pytest.raises(SettingsError, match="mend it, or take"):
+        plan_of(settings(), home, has_gpu=False)
+    shutil.rmtree(folder)
 
 
 def paged(home: Path) -> Path:
