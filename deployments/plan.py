@@ -10,9 +10,9 @@ from typing import Literal
 
 from replicas.engine import Determinism
 from replicas.slot.start.sizing import MOST_SLOTS
-from router.store.address import StoreAddress
 from router.policy.candidate import Candidate
 from router.policy.rule import Routing
+from router.store.address import StoreAddress
 
 APP_NAME = "shoal"
 ASSUMED_SLOTS = 16
