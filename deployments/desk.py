@@ -14,6 +14,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.accounts import Accounts, key_of
 from deployments.answering import Answerer, Prepared
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
@@ -23,8 +24,11 @@ from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalE
 from router.admission import Admission
 from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.call import Answer, Dialect, Exchange, Reply
+from router.keys import Key
+from router.keys.limiter import Limiter
 from router.openai import OpenAIDialect
 from router.policy import explain
+from router.policy.features import AUTO, model_asked
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +41,9 @@ T = TypeVar("T")
 class Desk:
     """Turns requests into answers. One per ingress."""
 
-    def __init__(self, answerer: Answerer, metrics: IngressMetrics) -> None:
+    def __init__(self, answerer: Answerer, metrics: IngressMetrics, accounts: Accounts | None = None) -> None:
         self.answerer = answerer
+        self.accounts = accounts or Accounts(Limiter())
         self.limit_bytes = answerer.plan.http.body_limit_bytes
         self._admissions = {p.model: Admission(p.model, p.request_limit) for p in answerer.plan.pools}
         self.metrics = metrics
@@ -53,10 +58,10 @@ class Desk:
         if prepared.decision is not None:
             headers["x-shoal-route"] = explain.header(prepared.decision)
         if exchange.call.is_stream:
-            events = self._events(exchange.reply, prepared)
+            events = self._events(exchange.reply, prepared, key_of(request))
             head = await unless_disconnected(request, anext(events))
             return EventStream(_with_head(head, events), headers)
-        answer = await unless_disconnected(request, self._whole(prepared))
+        answer = await unless_disconnected(request, self._whole(prepared, key_of(request)))
         return Response(exchange.reply.whole(answer), headers=headers, media_type=JSON)
 
     async def count_tokens(self, request: Request) -> Response:
@@ -81,13 +86,24 @@ class Desk:
 
     def _prepare(self, dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, headers)
-        return exchange, self.answerer.prepare(exchange.call)
+        prepared = self.answerer.prepare(exchange.call)
+        if model_asked(exchange.call) == AUTO:
+            exchange.reply.model = prepared.pool.model
+        return exchange, prepared
 
-    async def _events(self, reply: Reply, prepared: Prepared) -> AsyncGenerator[bytes, None]:
+    async def _run(self, prepared: Prepared, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
+        """The chunks of the answer, on the account of `key`."""
+        with self.accounts.opened(key, prepared.pool.model, prepared.prompt_tokens) as account:
+            async with aclosing(self.answerer.run(prepared)) as stream:
+                async for chunks in stream:
+                    account.count(chunks)
+                    yield chunks
+
+    async def _events(self, reply: Reply, prepared: Prepared, key: Key | None) -> AsyncGenerator[bytes, None]:
         with self.inside(prepared.pool):
             has_begun = False
             try:
-                async with aclosing(self.answerer.run(prepared)) as stream:
+                async with aclosing(self._run(prepared, key)) as stream:
                     async for chunks in stream:
                         head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
                         yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
@@ -97,10 +113,10 @@ class Desk:
                     raise
                 yield reply.feed([_failure(prepared, error)])
 
-    async def _whole(self, prepared: Prepared) -> Answer:
+    async def _whole(self, prepared: Prepared, key: Key | None) -> Answer:
         with self.inside(prepared.pool):
             told: list[Chunk] = []
-            async with aclosing(self.answerer.run(prepared)) as stream:
+            async with aclosing(self._run(prepared, key)) as stream:
                 async for chunks in stream:
                     told += chunks
                     if chunks and chunks[-1].final is not None:

@@ -67,6 +67,9 @@ class Reply(Protocol):
     ping: bytes
     """Sent while nothing else is: keeps clients and middleboxes from giving up on a quiet stream."""
 
+    model: str
+    """The name in the answer: the one asked for, or whoever answers a request that left the choice."""
+
     def begin(self, prompt_tokens: int) -> bytes:
         """What a stream begins with; sent at admission, before prefill."""
         ...

@@ -41,7 +41,7 @@ class AnthropicReply:
 
     def __init__(self, message_id: str, model: str) -> None:
         self._message_id = message_id
-        self._model = model
+        self.model = model
         self._state = _State.FRESH
         self._blocks = Blocks(message_id)
 
@@ -84,7 +84,7 @@ class AnthropicReply:
             "id": self._message_id,
             "type": "message",
             "role": "assistant",
-            "model": self._model,
+            "model": self.model,
             "content": content,
             "stop_reason": stop_reason,
             "stop_sequence": stop_sequence,

@@ -46,7 +46,7 @@ class OpenAIReply:
 
     def __init__(self, completion_id: str, model: str, created_s: int, wording: Wording) -> None:
         self._completion_id = completion_id
-        self._model = model
+        self.model = model
         self._created_s = created_s
         self._wording = wording
         self._calls = CallWording(completion_id, is_legacy=wording.is_legacy)
@@ -125,7 +125,7 @@ class OpenAIReply:
             "id": self._completion_id,
             "object": kind,
             "created": self._created_s,
-            "model": self._model,
+            "model": self.model,
             "choices": choices,
         }
 

@@ -8,7 +8,7 @@ WEIGHT = 0.2
 
 
 class Speeds:
-    """Seconds to the first token, and for each one after it, by the name of a candidate. Lives on one thread."""
+    """Seconds to the first token, and for each one after it, by the name of a candidate. Written on one thread."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}

@@ -70,6 +70,7 @@ def test_requests_go_where_the_rules_send_them(
     response = ask(edge, headers=headers, model=asked, tools=tools)
     assert (response.status_code, response.headers["x-shoal-model"]) == (200, model)
     assert response.headers["x-shoal-route"].startswith(f'rule="{rule}";by=')
+    assert response.json()["model"] == (model if asked == "auto" else asked)
 
 
 def test_a_prompt_that_is_too_long_for_the_first_goes_to_the_next_and_the_header_says_so(edge: Served) -> None:
