@@ -1,10 +1,13 @@
 """Settings become a routing: every condition means what it says, and what cannot be right is told by its place."""
 
+import pickle
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from cluster.planning import plan_of
 from cluster.routing import routing_of
 from cluster.settings import validated
 from replicas.engine import Message, Sampling
@@ -176,3 +179,16 @@ def test_a_cloud_that_cannot_be_right_is_told_and_no_key_is_repeated(changes: di
     told = refusal({}, clouds=[{**CLOUD, **changes}])
     assert words in told
     assert "123" not in told
+
+
+def test_a_plan_carries_the_routing_and_survives_pickling(tmp_path: Path) -> None:
+    tree = {"models": [{"name": "echo", "engine": {"kind": "echo"}}], "routing": {"rules": [rule({}, "echo")]}}
+    plan = plan_of(validated(tree, "shoal.yaml"), tmp_path, has_gpu=False)
+    assert [one.name for one in pickle.loads(pickle.dumps(plan)).routes.rules] == ["it"]
+    assert plan.routes.candidates[0].context_tokens == plan.pools[0].context_tokens
+
+
+def test_a_service_with_rules_that_cannot_be_right_does_not_start(tmp_path: Path) -> None:
+    tree = {"models": [{"name": "echo", "engine": {"kind": "echo"}}], "routing": {"rules": [rule({}, "ech")]}}
+    with pytest.raises(SettingsError, match="'it' sends to 'ech'"):
+        plan_of(validated(tree, "shoal.yaml"), tmp_path, has_gpu=False)
