@@ -18,6 +18,7 @@ from router.content import holds_image, text_of
 from router.origin import origin_of
 from router.structured import anthropic_grammar
 from router.turns import block_turns, merged, spoken
+from router.urgency import priority_of
 
 BILLING_HEADER = "x-anthropic-billing-header:"
 
@@ -67,6 +68,7 @@ def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Cal
         messages=request.prompt(),
         sampling=request.sampling(request.max_tokens, request.stop_sequences),
         is_stream=bool(request.stream),
+        priority=priority_of(headers),
         session_id=request.session(headers),
         tools=tools,
         tool_choice=choice,

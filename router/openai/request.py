@@ -20,6 +20,7 @@ from router.openai.tools import ToolFields
 from router.origin import origin_of
 from router.structured import openai_grammar
 from router.turns import called, merged, spoken
+from router.urgency import priority_of
 
 DEFAULT_MAX_TOKENS = 1024
 """When a caller names no limit. The real API has none, but a small model may well talk to the end of its context."""
@@ -75,6 +76,7 @@ class ChatBody(ToolFields, ScoreFields, FormFields, SamplingFields):
     n: Annotated[int, Field(strict=True)] | None = None
     session_id: object = None
     prompt_cache_key: object = None
+    service_tier: object = None
 
     def prompt(self) -> tuple[Message, ...]:
         """The conversation. Raises InvalidRequest."""
@@ -108,6 +110,7 @@ def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[C
         messages=request.prompt(),
         sampling=request.sampling(limit, request.stop),
         is_stream=bool(request.stream),
+        priority=priority_of(headers, request.service_tier),
         session_id=session_id(headers.get("x-session-id"), request.session_id, request.prompt_cache_key),
         tools=tools,
         tool_choice=choice,
