@@ -24,6 +24,7 @@ class Finish(StrEnum):
     STOP = "stop"  # a stop string of the request came up; it is not part of the text
     LENGTH = "length"  # max_tokens reached
     CONTEXT = "context"  # the model's context, or the slot, is full
+    REFUSED = "refused"  # a cloud's model, or a filter of the cloud, would not answer
     CANCELLED = "cancelled"
     ERROR = "error"  # `Final.error` says what
 

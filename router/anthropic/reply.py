@@ -23,6 +23,7 @@ _STOP_REASONS = {
     Finish.STOP: "stop_sequence",
     Finish.LENGTH: "max_tokens",
     Finish.CONTEXT: "model_context_window_exceeded",
+    Finish.REFUSED: "refusal",
     Finish.CANCELLED: "max_tokens",  # cut short: the nearest word that the dialect has
 }
 _MESSAGE_STOP = sse.event("message_stop", {"type": "message_stop"})

@@ -26,6 +26,7 @@ _FINISH_REASONS = {
     Finish.STOP: "stop",
     Finish.LENGTH: "length",
     Finish.CONTEXT: "length",
+    Finish.REFUSED: "content_filter",
     Finish.CANCELLED: "length",  # cut short: the nearest word that the dialect has
 }
 _DONE = b"data: [DONE]\n\n"

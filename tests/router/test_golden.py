@@ -125,6 +125,7 @@ def test_nothing_follows_the_end_of_a_stream(dialect: Dialect) -> None:
         (Finish.STOP, "stop_sequence", "stop"),
         (Finish.CONTEXT, "model_context_window_exceeded", "length"),
         (Finish.CANCELLED, "max_tokens", "length"),
+        (Finish.REFUSED, "refusal", "content_filter"),
     ],
 )
 def test_every_way_to_finish_has_its_word(finish: Finish, anthropic_says: str, openai_says: str) -> None:

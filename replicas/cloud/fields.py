@@ -1,0 +1,47 @@
+"""JSON from a cloud, read without trust: whatever is not of the type that is asked for counts as absent."""
+
+import json
+from collections.abc import Mapping
+
+from pydantic_core import from_json
+
+Fields = Mapping[str, object]
+
+
+def parsed(text: str | bytes) -> Fields:
+    """A JSON object. Raises ValueError for anything else."""
+    value: object = from_json(text, allow_inf_nan=False)
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value
+
+
+def fields(value: object) -> Fields:
+    """`value` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: object) -> list[Fields]:
+    """The objects in a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """`value` if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def count(value: object) -> int:
+    """`value` if it is a whole number from 0, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def number(value: object) -> float | None:
+    """`value` if it is a number from 0, else None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return float(value) if is_number and isinstance(value, int | float) else None
+
+
+def written(value: object) -> str:
+    """`value` as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

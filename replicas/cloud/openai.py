@@ -1,0 +1,72 @@
+"""Any service that speaks OpenAI's chat completions: OpenAI, OpenRouter, vLLM, llama.cpp's server, another Shoal.
+
+The cleared body goes out to the byte. Redirects are not followed: they would send a request where nobody cleared it
+for. Retries are for a chain of clouds to decide about.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+import httpx2
+
+from replicas.cloud.completions import CompletionsReader
+from replicas.cloud.connection import CloudAnswer, Deadline, body_of, broken, chunks_of, wants_stream
+from replicas.cloud.endpoint import Endpoint
+from replicas.cloud.reader import Reader
+from replicas.cloud.refusal import refusal
+from replicas.cloud.release import Draft, Releasable
+from replicas.engine import Chunk
+
+PATH = "/chat/completions"
+CONNECTIONS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+"""Those of the anthropic package."""
+
+
+class OpenAICloud:
+    """The service at `endpoint`. Raises Unavailable if its key is not in the environment. Belongs to one event loop."""
+
+    def __init__(self, endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> None:
+        key = endpoint.key(environment)
+        self._endpoint = endpoint
+        self._url = endpoint.base_url.rstrip("/") + PATH
+        self._client = httpx2.AsyncClient(
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            limits=CONNECTIONS,
+            follow_redirects=False,
+        )
+
+    def ask(self, sent: Releasable) -> CloudAnswer:
+        """The answer to `sent`, a body of the chat completions protocol."""
+        assert sent.draft.kind == "openai", "a draft is written for the protocol of its cloud"
+        reader = CompletionsReader(self._endpoint.name, sent.draft.id)
+        return CloudAnswer(self._chunks(sent.draft, reader), reader)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _chunks(self, draft: Draft, reader: Reader) -> AsyncGenerator[Chunk, None]:
+        deadline = Deadline(draft.deadline_s)
+        response = await self._sent(draft, deadline)
+        if response.status_code != httpx2.codes.OK:
+            body = await body_of(response, deadline)
+            raise refusal(self._endpoint.name, response.status_code, response.headers, body)
+        async with aclosing(chunks_of(response, reader, deadline, self._endpoint.name)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _sent(self, draft: Draft, deadline: Deadline) -> httpx2.Response:
+        quiet_s = self._endpoint.quiet_s
+        read_s = quiet_s if wants_stream(draft.body) else None
+        request = self._client.build_request(
+            "POST",
+            self._url,
+            content=draft.body,
+            headers={**dict(draft.headers), "content-type": "application/json"},
+            timeout=httpx2.Timeout(quiet_s, connect=self._endpoint.connect_s, read=read_s),
+        )
+        try:
+            return await deadline.wait(self._client.send(request, stream=True))
+        except httpx2.HTTPError as error:
+            raise broken(self._endpoint.name, error) from error
