@@ -11,7 +11,7 @@ from router.call import Dialect
 from router.openai import OpenAIDialect
 
 BODY: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
-DIALECTS = [OpenAIDialect("m"), AnthropicDialect("m")]
+DIALECTS: list[Dialect] = [OpenAIDialect("m"), AnthropicDialect("m")]
 
 
 def priority(dialect: Dialect, headers: dict[str, str], **fields: object) -> Priority:
