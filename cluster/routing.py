@@ -99,11 +99,10 @@ class _Names:
 def _rule(rule: RuleSettings, names: _Names) -> Rule:
     to, policy = names.target(rule.to)
     try:
-        when = _condition(rule.when)
-        if "model" not in when.named:
-            when = all_of([when, one("model", _like((AUTO,)))])
+        boxes = _condition(rule.when).boxes
     except OverflowError as error:
         raise SettingsError(f"routing.rules: {rule.name!r} has {error}; split it") from error
+    when = Condition(tuple({"model": _like((AUTO,)), **box} for box in boxes))
     return Rule(rule.name, when, to, policy, rule.private)
 
 

@@ -134,9 +134,13 @@ def test_a_span_is_in_the_time_zone_of_the_routing() -> None:
 
 
 def test_rules_hold_for_requests_that_name_no_model_unless_they_say_so() -> None:
-    deciding = Policy(routing({"rules": [rule({"role": "*"})]}))
-    named = Call("c", "small", (Message("user", "hi"),), Sampling(1))
-    assert deciding.decide(named).by == "model"
+    deciding = Policy(routing({"rules": [rule({"any": [{"role": "*"}, {"model": "claude-*"}]})]}))
+    asked = {name: Call("c", name, (Message("user", "hi"),), Sampling(1)) for name in (None, "small", "claude-x")}
+    assert {name: deciding.decide(call).by for name, call in asked.items()} == {
+        None: "rule",
+        "small": "model",
+        "claude-x": "rule",
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicas.errors import SettingsError
+from router.origin import Origin
 from router.policy.check import check
 from router.policy.condition import ALWAYS, MOST_BOXES, Condition, all_of, any_of, beyond, one
 from router.policy.constraints import Constraint, Like, OneOf, Range, Value
-from router.policy.rule import Routing, Rule
-from tests.router.asked import ALL, OPUS, PRIVATE, PUBLIC, on_auto
+from router.policy.rule import POLICIES, PolicyName, Routing, Rule
+from tests.router.asked import ALL, HAIKU, OPUS, PRIVATE, PUBLIC, call, on_auto, policy
 
 FLAGS = st.builds(OneOf, st.sampled_from([frozenset({True}), frozenset({False}), frozenset({True, False})]))
 RANGES = st.builds(lambda a, b: Range(min(a, b), max(a, b)), st.integers(0, 6), st.integers(0, 6)) | st.builds(
@@ -172,3 +173,29 @@ def test_too_many_alternatives_are_too_many() -> None:
     assert len(either.boxes) * len(other.boxes) > MOST_BOXES
     with pytest.raises(OverflowError):
         all_of([either, other])
+
+
+TARGETS = st.sampled_from([*POLICIES, (OPUS.name,), (HAIKU.name, "small"), ("large", OPUS.name), ("small",)])
+ASKED = st.sampled_from([None, "auto", "small", OPUS.name, "claude-haiku-4-5", "unknown"])
+SECRETS = st.sampled_from(
+    ["jane@acme.com", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "AKIAIOSFODNN7EXAMPLE"]
+)
+
+
+@given(st.lists(st.tuples(CONDITIONS, TARGETS), max_size=4), st.sampled_from(POLICIES), ASKED, SECRETS, st.booleans())
+def test_whatever_is_routed_by_a_private_request_has_no_cloud_in_its_route(
+    written: list[tuple[Condition, PolicyName | tuple[str, ...]]],
+    last: PolicyName,
+    asked: str | None,
+    secret: str,
+    is_marked: bool,
+) -> None:
+    """Rules that the check would refuse are among these."""
+    rules = tuple(
+        Rule(f"r{n}", when, to=() if isinstance(to, str) else to, policy=to if isinstance(to, str) else None)
+        for n, (when, to) in enumerate(written)
+    )
+    one_call = call("hello" if is_marked else f"mine: {secret}", asked, origin=Origin(is_private=is_marked))
+    decision = policy(*rules, policy=last).decide(one_call)
+    assert set(decision.names) <= {"small", "large"}
+    assert decision.marking.is_private
