@@ -4,6 +4,8 @@ comes from no web page.
 What is not listed here wants the scope `admin`: a route that somebody adds is closed until it is named.
 """
 
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,6 +16,7 @@ from replicas.errors import Forbidden, ShoalError
 from router.keys import Key
 from router.keys import Scope as KeyScope
 from router.keys.keyring import Keyring
+from router.keys.limiter import Limiter
 
 OPEN = frozenset({"/", "/api/hello", "/health", "/ready"})
 """Probes; they tell nothing but that the service is up."""
@@ -29,27 +32,21 @@ SCOPES = {
 BEARER = "bearer "
 
 
-class Authentication:
-    """Lets a request on to `app`, its key in `request.state.key` (None without keys), or answers why not."""
+METERED = frozenset({KeyScope.INFERENCE, KeyScope.EMBEDDINGS})
+"""Whose requests count towards a key's limits, from the first byte to the last of their answers."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, errors: ErrorResponses, http: HttpPlan) -> None:
-        self._app = app
+
+class Door:
+    """Decides who gets in."""
+
+    def __init__(self, keyring: Keyring, limiter: Limiter, errors: ErrorResponses, http: HttpPlan) -> None:
         self._keyring = keyring
-        self._errors = errors
+        self._limiter = limiter
         self._http = http
+        self.errors = errors
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the request, and pass it on."""
-        if scope["type"] == "http":
-            request = Request(scope)
-            try:
-                request.state.key = await self._admit(request)
-            except ShoalError as error:
-                await self._errors.render(request, error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    async def _admit(self, request: Request) -> Key | None:
+    async def key_of(self, request: Request) -> Key | None:
+        """The key that a request comes in with, if one is needed. Raises Unauthenticated, Forbidden, Unavailable."""
         path = str(request.scope["path"])
         if path in OPEN:
             return None
@@ -61,6 +58,34 @@ class Authentication:
         if wanted is not None and wanted not in key.scopes:
             raise Forbidden(f"the API key lacks the scope {wanted}")
         return key
+
+    def admitted(self, key: Key | None, path: str) -> AbstractContextManager[None]:
+        """One request within the limits of `key`, for the length of a `with` block. Raises LimitReached."""
+        is_metered = scope_of(path) in METERED
+        return self._limiter.admitted(key) if key is not None and is_metered else nullcontext()
+
+
+class Authentication:
+    """Lets a request on to `app`, its key in `request.state.key` (None without keys), or answers why not."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request, and pass it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        with ExitStack() as inside:
+            try:
+                request.state.key = key = await self._door.key_of(request)
+                inside.enter_context(self._door.admitted(key, str(scope["path"])))
+            except ShoalError as error:
+                await self._door.errors.render(request, error)(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
 
 
 def presented(request: Request) -> str | None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.authentication import Authentication
+from deployments.authentication import Authentication, Door
 from deployments.desk import Desk
 from deployments.embedding import EmbeddingDesk
 from deployments.error_responses import CLIENT_CLOSED_REQUEST, ErrorResponses
@@ -29,7 +29,8 @@ def build_app(
         exception_handlers=errors.handlers(),
     )
     app.router.redirect_slashes = False  # an unknown path is a 404, not a redirect to a guess
-    guarded = Authentication(app, keyring or Keyring(), errors, desk.answerer.plan.http)
+    door = Door(keyring or Keyring(), desk.accounts.limiter, errors, desk.answerer.plan.http)
+    guarded = Authentication(app, door)
     return RequestEnvelope(guarded, desk.metrics.observe_request)
 
 

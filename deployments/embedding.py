@@ -13,6 +13,7 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.accounts import key_of
 from deployments.answering import Prepared
 from deployments.desk import JSON, Desk, off_loop, read_body, settled
 from deployments.event_stream import unless_disconnected
@@ -35,6 +36,11 @@ class Batch:
     model: str
     generations: tuple[Generation, ...]
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all inputs."""
+        return sum(len(generation.prompt) for generation in self.generations)
+
 
 class EmbeddingDesk:
     """Answers requests for embeddings, with the pools and the admission of `desk`."""
@@ -47,7 +53,8 @@ class EmbeddingDesk:
         """Answer a request. Raises what the first input that fails ends with."""
         body = await read_body(request, self._desk.limit_bytes)
         call, batch = await off_loop(len(body), partial(self._prepare, body))
-        with self._desk.inside(batch.pool):
+        opened = self._desk.accounts.opened(key_of(request), batch.pool.model, batch.prompt_tokens)
+        with self._desk.inside(batch.pool), opened:
             finals = await unless_disconnected(request, self._finals(batch))
         content = await off_loop(VECTOR_BYTES * len(finals), partial(_worded, call, batch.model, finals))
         return Response(content, headers={"x-shoal-model": batch.pool.model}, media_type=JSON)

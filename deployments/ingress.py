@@ -9,6 +9,7 @@ from ray import serve
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from deployments.accounts import Accounts
 from deployments.answering import Answerer
 from deployments.desk import Desk
 from deployments.edge import build_app
@@ -17,7 +18,8 @@ from deployments.operations import Operations
 from deployments.plan import AppPlan
 from deployments.port_reuse import reuse_port
 from router.keys.keyring import Keyring
-from router.store import open_store
+from router.keys.limiter import Limiter
+from router.store import Use, WriteBehind, open_store
 
 RoutesFactory = Callable[[AppPlan], Sequence[BaseRoute]]
 """Makes the routes that a layer above mounts; pickled into the ingress, called on its loop."""
@@ -30,6 +32,7 @@ class Ingress:
         """`pools` makes Serve start the pools first; the answerer finds them by name."""
         self._plan = plan
         self._extra_routes = extra_routes
+        self._uses: WriteBehind[Use] | None = None
         reuse_port()  # Serve binds after this
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -37,9 +40,17 @@ class Ingress:
         answerer = Answerer(self._plan)
         answerer.start()
         metrics = IngressMetrics()
-        keyring = None if self._plan.store is None else Keyring(open_store(self._plan.store).keys.all)
-        routes = self._extra_routes(self._plan)
-        return build_app(Desk(answerer, metrics), Operations(answerer, metrics), routes, keyring)
+        routes, keyring, accounts = self._extra_routes(self._plan), None, None
+        if self._plan.store is not None:
+            store = open_store(self._plan.store)
+            self._uses = WriteBehind[Use](store.usage.add, metrics.lost.inc)
+            keyring, accounts = Keyring(store.keys.all), Accounts(Limiter(), self._uses.put)
+        return build_app(Desk(answerer, metrics, accounts), Operations(answerer, metrics), routes, keyring)
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica ends in order: what was used is written."""
+        if self._uses is not None:
+            self._uses.close()
 
 
 def ingress(plan: AppPlan, extra_routes: RoutesFactory, pools: Sequence[serve.Application]) -> serve.Application:

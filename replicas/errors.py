@@ -12,6 +12,7 @@ A class says who must act and which HTTP status the edge renders; a dialect only
     ├── BodyTooLarge           413  the caller: a smaller body
     ├── DeadlineExceeded       408  the caller: more time or less work
     ├── Overloaded             429  the caller: again after `retry_after_s`
+    │   └── LimitReached       429  the caller: the same; it is the API key's limit
     ├── EngineFailed           500  we: a model run broke; the request may be sent again
     ├── Unavailable            503  the operator: nothing that could answer is up
     ├── ModelImportError         -  the user: this model file cannot be used, the message says why
@@ -141,6 +142,17 @@ class Overloaded(ShoalError):
 
     def __str__(self) -> str:
         return f"the queue of {self.pool} is full; try again in {self.retry_after_s:g} s"
+
+
+class LimitReached(Overloaded):
+    """The API key has a limit, such as "60 requests a minute", and this was one more."""
+
+    def __init__(self, limit: str, retry_after_s: float) -> None:
+        super().__init__(limit, retry_after_s)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the API key is limited to {self.limit}; try again in {self.retry_after_s:.3g} s"
 
 
 class EngineFailed(ShoalError):

@@ -28,7 +28,7 @@ keys = Table(
 usage = Table(
     "usage",
     metadata,
-    Column("key_id", String(32), primary_key=True),  # empty for requests without a key
+    Column("key_id", String(32), primary_key=True),
     Column("day", String(10), primary_key=True),  # 2026-01-31, UTC
     Column("model", String(200), primary_key=True),
     Column("requests", BigInteger, nullable=False),

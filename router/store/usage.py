@@ -15,7 +15,7 @@ SUMS = ("requests", "prompt", "cached", "generated")
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """So many requests and tokens of `model` on `day` (2026-01-31, UTC) by a key; "" is nobody's."""
+    """So many requests and tokens of `model` on `day` (2026-01-31, UTC) by a key."""
 
     key_id: str
     day: str

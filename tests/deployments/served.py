@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import uvicorn
 
+from deployments.accounts import Accounts
 from deployments.answering import Answerer
 from deployments.desk import Desk
 from deployments.edge import build_app
@@ -22,6 +23,8 @@ from deployments.replica_watch import watch
 from replicas.echo import EchoConfig, EchoEngine
 from replicas.engine import Engine
 from router.keys.keyring import Keyring
+from router.keys.limiter import Limiter
+from router.store import Use
 from tests.deployments.local_pool import LocalPool
 
 T = TypeVar("T")
@@ -42,6 +45,7 @@ class Served:
     def __init__(self, plan: AppPlan, engines: Mapping[str, list[Engine]], keyring: Keyring | None = None) -> None:
         self.plan = plan
         self._keyring = keyring
+        self.uses: list[Use] = []  # what would be written of the keys' usage
         self.pools: dict[str, LocalPool] = {}
         self._engines = engines
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -78,7 +82,8 @@ class Served:
             answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle())
             answerer.start()
             metrics = IngressMetrics()
-            app = build_app(Desk(answerer, metrics), Operations(answerer, metrics), keyring=self._keyring)
+            desk = Desk(answerer, metrics, Accounts(Limiter(), self.uses.append))
+            app = build_app(desk, Operations(answerer, metrics), keyring=self._keyring)
             config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=5)
             server = uvicorn.Server(config)
         except BaseException as error:

@@ -1,0 +1,70 @@
+"""What each key uses: counted while an answer is made, told to the key's limits at once and to the store a bit later.
+
+The prompt counts when the answer is begun, its tokens when it ends, however it ends: who leaves early pays for what was
+made until then. Requests without a key are nobody's, and are not counted.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+
+from replicas.engine import Chunk
+from router.keys import Key
+from router.keys.limiter import Limiter
+from router.store import Use
+
+
+class Account:
+    """One request's use so far."""
+
+    def __init__(self) -> None:
+        self.generated = 0
+        self.cached = 0
+
+    def count(self, chunks: Sequence[Chunk]) -> None:
+        """These were made."""
+        self.generated += sum(chunk.tokens for chunk in chunks)
+        for final in [chunk.final for chunk in chunks if chunk.final is not None]:
+            self.cached += final.usage.cached
+
+
+def _utc_day() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _nowhere(_: Use) -> None:
+    """For an edge without a store."""
+
+
+class Accounts:
+    """Opens accounts. `write` must not wait."""
+
+    def __init__(
+        self, limiter: Limiter, write: Callable[[Use], None] = _nowhere, today: Callable[[], str] = _utc_day
+    ) -> None:
+        self.limiter = limiter
+        self._write = write
+        self._today = today
+
+    @contextmanager
+    def opened(self, key: Key | None, model: str, prompt_tokens: int) -> Iterator[Account]:
+        """The account of one answer, settled at the end of the block."""
+        account = Account()
+        if key is None:
+            yield account
+            return
+        self.limiter.spend(key, prompt_tokens)
+        try:
+            yield account
+        finally:
+            self.limiter.spend(key, account.generated)
+            self._write(Use(key.id, self._today(), model, 1, prompt_tokens, account.cached, account.generated))
+
+
+def key_of(request: Request) -> Key | None:
+    """The key that a request came in with."""
+    key = getattr(request.state, "key", None)
+    assert key is None or isinstance(key, Key)
+    return key
