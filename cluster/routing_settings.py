@@ -14,6 +14,7 @@ from replicas.cloud.release import CloudKind
 from router.policy.rule import PolicyName
 from router.privacy.guard import HARMLESS_ADDRESSES, KINDS, Kind
 
+KEY_HEADERS = frozenset({"authorization", "x-api-key", "cookie", "proxy-authorization"})
 TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -88,6 +89,13 @@ class ConditionSettings(Section):
     time: str | None = None
     all: tuple["ConditionSettings", ...] = ()
     any: tuple["ConditionSettings", ...] = ()
+
+    @field_validator("headers")
+    @classmethod
+    def _are_no_keys(cls, headers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if any(name.lower() in KEY_HEADERS for name in headers):
+            raise ValueError("a rule may not look at keys: what rules see is told in headers and journals")
+        return headers
 
     @field_validator("time")
     @classmethod

@@ -156,6 +156,7 @@ def test_rules_hold_for_requests_that_name_no_model_unless_they_say_so() -> None
         ({"time_zone": "Nowhere"}, "'Nowhere' is no time zone"),
         ({"policy": "best"}, "routing.policy: Input should be 'local-only'"),
         ({"rules": [rule({"time": "8-18"})]}, "routing.rules.0.when.time: write a span of the day like"),
+        ({"rules": [rule({"headers": {"X-API-Key": "a"}})]}, "when.headers: a rule may not look at keys"),
         ({"rules": [rule({"privte": True})]}, "'routing.rules.0.when.privte'; did you mean 'private'?"),
         ({"rules": [rule({"any": [{"rol": "a"}]})]}, "'routing.rules.0.when.any.0.rol'; did you mean 'role'?"),
         ({"privacy": {"detectors": ["names"]}}, "routing.privacy.detectors.0: Input should be"),
