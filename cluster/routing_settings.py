@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from cluster.section import Section
 from replicas.cloud.release import CloudKind
 from router.policy.rule import PolicyName
-from router.privacy.guard import HARMLESS_ADDRESSES, KINDS, Kind
+from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
 
 KEY_HEADERS = frozenset({"authorization", "x-api-key", "cookie", "proxy-authorization"})
 TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")

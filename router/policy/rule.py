@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from router.policy.candidate import Candidate
 from router.policy.condition import ALWAYS, Condition
-from router.privacy.guard import HARMLESS_ADDRESSES, KINDS, Kind
+from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
 
 PolicyName: TypeAlias = Literal["local-only", "prefer-local", "prefer-cloud", "cheapest", "fastest"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)

@@ -7,25 +7,18 @@ takes it, and only `Guard.clear` makes one. What is longer than can be examined 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from functools import cached_property
 
 from replicas.cloud.release import Clearance, Draft
 from replicas.errors import Withheld
 from router.body import parsed_json
 from router.call import Call
-from router.privacy.keys import holds_key
-from router.privacy.numbers import holds_card, holds_email, holds_id
+from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
 from router.privacy.texts import plain, texts_of_call, texts_of_json
-
-Kind: TypeAlias = Literal["keys", "email", "cards", "ids"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 EXAMINED_CHARS = 1_000_000
 """A choice: about a second of work. More is private unexamined."""
-
-HARMLESS_ADDRESSES = ("noreply@*", "no-reply@*", "git@*", "*@example.com", "*@example.org")
-"""Of nobody: the first is in the tools that Claude Code describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +38,28 @@ class Marking:
         return self if "rule" in self.reasons else Marking(self.id, ("rule", *self.reasons))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Guard:
-    """Examines with the detectors `kinds`; e-mail addresses that match `harmless` are let through."""
+    """Examines with the detectors `kinds`; e-mail addresses that match `harmless` are let through.
+
+    The detectors are loaded at the first look: 0.2 s that no command and no service without clouds should take.
+    """
 
     kinds: Sequence[Kind] = KINDS
     harmless: Sequence[str] = HARMLESS_ADDRESSES
-    _detectors: dict[Kind, Callable[[str], bool]] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _detectors(self) -> dict[Kind, Callable[[str], bool]]:
+        from router.privacy.keys import holds_key
+        from router.privacy.numbers import holds_card, holds_email, holds_id
+
         known: dict[Kind, Callable[[str], bool]] = {
             "keys": holds_key,
             "email": lambda text: holds_email(text, self.harmless),
             "cards": holds_card,
             "ids": holds_id,
         }
-        object.__setattr__(self, "_detectors", {kind: known[kind] for kind in self.kinds})
+        return {kind: known[kind] for kind in self.kinds}
 
     def mark(self, call: Call) -> Marking:
         """Whether `call` is private, and why."""
