@@ -6,8 +6,9 @@ an error is the dialect's own error event. While nothing comes from the model, p
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,10 +19,9 @@ from deployments.accounts import Accounts, key_of
 from deployments.answering import Answerer, Prepared
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
-from deployments.plan import PoolPlan
+from deployments.places import Places
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalError
-from router.admission import Admission
 from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.call import Answer, Dialect, Exchange, Reply
 from router.keys import Key
@@ -45,7 +45,7 @@ class Desk:
         self.answerer = answerer
         self.accounts = accounts or Accounts(Limiter())
         self.limit_bytes = answerer.plan.http.body_limit_bytes
-        self._admissions = {p.model: Admission(p.model, p.request_limit) for p in answerer.plan.pools}
+        self.places = Places(answerer.plan.pools, metrics)
         self.metrics = metrics
         self.anthropic: Dialect = AnthropicDialect(answerer.plan.default_model)
         self.openai: Dialect = OpenAIDialect(answerer.plan.default_model)
@@ -78,12 +78,6 @@ class Desk:
         """GET /v1/models/{id}."""
         return Response(self.answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
 
-    @contextmanager
-    def inside(self, pool: PoolPlan) -> Iterator[None]:
-        """One of the requests that `pool` takes, for the length of a `with` block. Raises Overloaded."""
-        with self._admissions[pool.model].admitted(), self.metrics.in_flight.track_inprogress():
-            yield
-
     def _prepare(self, dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, headers)
         prepared = self.answerer.prepare(exchange.call)
@@ -92,35 +86,36 @@ class Desk:
         return exchange, prepared
 
     async def _run(self, prepared: Prepared, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
-        """The chunks of the answer, on the account of `key`."""
-        with self.accounts.opened(key, prepared.pool.model, prepared.prompt_tokens) as account:
-            async with aclosing(self.answerer.run(prepared)) as stream:
-                async for chunks in stream:
-                    account.count(chunks)
-                    yield chunks
+        """The chunks of the answer, in a place of the pool and on the account of `key`."""
+        async with self.places.taken(prepared.pool, [prepared.generation], key) as waited_s:
+            left_s = max(0.0, prepared.generation.deadline_s - waited_s)
+            ready = replace(prepared, generation=replace(prepared.generation, deadline_s=left_s))
+            with self.accounts.opened(key, prepared.pool.model, prepared.prompt_tokens) as account:
+                async with aclosing(self.answerer.run(ready)) as stream:
+                    async for chunks in stream:
+                        account.count(chunks)
+                        yield chunks
 
     async def _events(self, reply: Reply, prepared: Prepared, key: Key | None) -> AsyncGenerator[bytes, None]:
-        with self.inside(prepared.pool):
-            has_begun = False
-            try:
-                async with aclosing(self._run(prepared, key)) as stream:
-                    async for chunks in stream:
-                        head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
-                        yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
-                        has_begun = True
-            except ShoalError as error:
-                if not has_begun:
-                    raise
-                yield reply.feed([_failure(prepared, error)])
-
-    async def _whole(self, prepared: Prepared, key: Key | None) -> Answer:
-        with self.inside(prepared.pool):
-            told: list[Chunk] = []
+        has_begun = False
+        try:
             async with aclosing(self._run(prepared, key)) as stream:
                 async for chunks in stream:
-                    told += chunks
-                    if chunks and chunks[-1].final is not None:
-                        return Answer.of(told, settled(chunks[-1].final))
+                    head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
+                    yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
+                    has_begun = True
+        except ShoalError as error:
+            if not has_begun:
+                raise
+            yield reply.feed([_failure(prepared, error)])
+
+    async def _whole(self, prepared: Prepared, key: Key | None) -> Answer:
+        told: list[Chunk] = []
+        async with aclosing(self._run(prepared, key)) as stream:
+            async for chunks in stream:
+                told += chunks
+                if chunks and chunks[-1].final is not None:
+                    return Answer.of(told, settled(chunks[-1].final))
         raise EngineFailed("the answer ended without its last chunk")
 
 

@@ -21,6 +21,7 @@ from deployments.plan import PoolPlan
 from replicas.chat import Tokenizer
 from replicas.engine import Final, Generation, Sampling
 from replicas.errors import EngineFailed, InvalidRequest
+from router.keys import Key
 from router.openai.embeddings import EmbeddingsCall, Input, embeddings_body, parse_embeddings, shortened
 
 AT_ONCE = 8
@@ -53,9 +54,7 @@ class EmbeddingDesk:
         """Answer a request. Raises what the first input that fails ends with."""
         body = await read_body(request, self._desk.limit_bytes)
         call, batch = await off_loop(len(body), partial(self._prepare, body))
-        opened = self._desk.accounts.opened(key_of(request), batch.pool.model, batch.prompt_tokens)
-        with self._desk.inside(batch.pool), opened:
-            finals = await unless_disconnected(request, self._finals(batch))
+        finals = await unless_disconnected(request, self._placed(batch, key_of(request)))
         content = await off_loop(VECTOR_BYTES * len(finals), partial(_worded, call, batch.model, finals))
         return Response(content, headers={"x-shoal-model": batch.pool.model}, media_type=JSON)
 
@@ -69,6 +68,12 @@ class EmbeddingDesk:
             for item in call.inputs
         )
         return call, Batch(pool, call.model or pool.model, generations)
+
+    async def _placed(self, batch: Batch, key: Key | None) -> list[Final]:
+        """How every input ended, in one place of the pool and on the account of `key`."""
+        async with self._desk.places.taken(batch.pool, batch.generations, key):
+            with self._desk.accounts.opened(key, batch.pool.model, batch.prompt_tokens):
+                return await self._finals(batch)
 
     async def _finals(self, batch: Batch) -> list[Final]:
         """How every input ended, in order."""

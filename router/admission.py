@@ -45,12 +45,16 @@ class Admission:
     def enter(self) -> None:
         """Take a place; every `enter` that returns needs one `leave`. Raises Overloaded."""
         if self.inside >= self.limit:
-            self.refused_total += 1
-            raise Overloaded(self.pool, self._promise_s())
+            raise self.refusal()
         self.inside += 1
         if self.inside == (self.limit + 1) // 2:
             self._busy_since_s = self._clock()
             self._departures_s.clear()
+
+    def refusal(self) -> Overloaded:
+        """What to tell one who is turned away."""
+        self.refused_total += 1
+        return Overloaded(self.pool, self._promise_s())
 
     def leave(self) -> None:
         """Give the place back, however the request ended."""

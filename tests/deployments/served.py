@@ -81,7 +81,7 @@ class Served:
                     pool.add(engine)
             answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle())
             answerer.start()
-            metrics = IngressMetrics()
+            self.metrics = metrics = IngressMetrics()
             desk = Desk(answerer, metrics, Accounts(Limiter(), self.uses.append))
             app = build_app(desk, Operations(answerer, metrics), keyring=self._keyring)
             config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=5)
