@@ -57,7 +57,8 @@ class CloudFinal(Final):
 
 
 class Answer(Protocol):
-    """One answer under way: its chunks in order, the last with a CloudFinal.
+    """One answer under way: its chunks in order, an empty one as soon as the cloud has taken the request, the last with
+    a CloudFinal.
 
     Iterating raises CloudError, ContextOverflow or DeadlineExceeded. Close it (contextlib.aclosing) unless it was read
     to its end: that, like cancelling the task that reads, closes the connection, and the cloud stops writing.

@@ -28,7 +28,7 @@ class CompletionsReader:
 
     def __init__(self, cloud: str, id_: str) -> None:
         self._cloud = cloud
-        self._id = id_
+        self.id = id_
         self._calls = CallOrder()
         self._held: list[Chunk] = []  # came within a call: told after it
         self._model = self.reason = ""
@@ -53,7 +53,7 @@ class CompletionsReader:
         """The last calls, then the last chunk."""
         if not self.reason or self._calls.has_nameless:
             raise CloudBroken(self._cloud, "the answer broke off")
-        pieces = [CloudChunk(self._id, "", 0, call=piece) for piece in self._calls.end()]
+        pieces = [CloudChunk(self.id, "", 0, call=piece) for piece in self._calls.end()]
         finish = Finish.REFUSED if self._has_refused else _FINISHES.get(self.reason, Finish.END)
         final = CloudFinal(
             finish=finish,
@@ -64,7 +64,7 @@ class CompletionsReader:
             model=self._model,
             spent=self.spent,
         )
-        return [*pieces, *self._held, CloudChunk(self._id, "", 0, final)]
+        return [*pieces, *self._held, CloudChunk(self.id, "", 0, final)]
 
     def _parsed(self, data: str | bytes) -> Fields:
         try:
@@ -92,7 +92,7 @@ class CompletionsReader:
         said = self._said(delta, _scores(choice.get("logprobs")))
         pieces = [piece for fragment in _fragments(delta) for piece in self._calls.take(fragment)]
         self._deltas += bool(pieces)
-        return [*said, *(CloudChunk(self._id, "", 1, call=piece) for piece in pieces)]
+        return [*said, *(CloudChunk(self.id, "", 1, call=piece) for piece in pieces)]
 
     def _said(self, delta: Fields, scores: tuple[TokenScore, ...]) -> list[Chunk]:
         """What `delta` says, unless a call is under way: then it is held, and told after it."""
@@ -106,8 +106,8 @@ class CompletionsReader:
         piece = Native("openai", "delta", written(native)) if native else None
         # A reply in this dialect words a native piece and not its text: text beside reasoning is a chunk of its own.
         both = words != refusal and piece is not None
-        texts = [CloudChunk(self._id, words, 1, scores=scores, native=None if both else piece)]
-        chunks: list[Chunk] = [CloudChunk(self._id, "", 0, native=piece), *texts] if both else [*texts]
+        texts = [CloudChunk(self.id, words, 1, scores=scores, native=None if both else piece)]
+        chunks: list[Chunk] = [CloudChunk(self.id, "", 0, native=piece), *texts] if both else [*texts]
         if not self._calls.is_open:
             return chunks
         self._held += chunks

@@ -76,8 +76,10 @@ def wants_stream(body: bytes) -> bool:
 async def chunks_of(
     response: httpx2.Response, reader: Reader, deadline: Deadline, cloud: str
 ) -> AsyncGenerator[Chunk, None]:
-    """The chunks of a response with status 200, which is closed afterwards. Raises what `reader` raises."""
+    """The chunks of a response with status 200, which is closed afterwards. The first is empty: the request is taken.
+    Raises what `reader` raises."""
     try:
+        yield Chunk(reader.id, "", 0)
         async with aclosing(_pieces(response, reader, deadline, cloud)) as pieces:
             async for chunks in pieces:
                 for chunk in chunks:

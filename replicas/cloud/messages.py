@@ -28,7 +28,7 @@ class MessagesReader:
 
     def __init__(self, cloud: str, id_: str) -> None:
         self._cloud = cloud
-        self._id = id_
+        self.id = id_
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._model = self.reason = ""
@@ -82,7 +82,7 @@ class MessagesReader:
             model=self._model,
             spent=self.spent,
         )
-        return [CloudChunk(self._id, "", 0, final)]
+        return [CloudChunk(self.id, "", 0, final)]
 
     def _parsed(self, data: str | bytes) -> Fields:
         try:
@@ -153,14 +153,14 @@ class MessagesReader:
 
     def _text(self, said: str) -> Chunk:
         self._deltas += 1
-        return CloudChunk(self._id, said, 1)
+        return CloudChunk(self.id, said, 1)
 
     def _call(self, piece: CallPiece) -> Chunk:
         self._deltas += 1
-        return CloudChunk(self._id, "", 1, call=piece)
+        return CloudChunk(self.id, "", 1, call=piece)
 
     def _native(self, part: Part, value: Fields | None) -> Chunk:
-        return CloudChunk(self._id, "", 0, native=Native("anthropic", part, "" if value is None else written(value)))
+        return CloudChunk(self.id, "", 0, native=Native("anthropic", part, "" if value is None else written(value)))
 
 
 class _Block:

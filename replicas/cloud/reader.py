@@ -10,6 +10,8 @@ from replicas.engine import Chunk
 class Reader(Protocol):
     """Reads one answer, a stream's events or a whole body. All raise CloudError and ContextOverflow."""
 
+    id: str
+    """Of the chunks."""
     spent: Spent
     is_done: bool
     """The stream has said that it is over."""
