@@ -16,8 +16,8 @@ class IngressMetrics:
         self.requests = Counter(
             "shoal_http_requests", "HTTP requests done", ["method", "route", "status"], registry=self.registry
         )
-        self.waiting = Gauge("shoal_http_answers_waiting", "Requests whose turn is to come", registry=self.registry)
-        self.lost = Counter("shoal_store_lost", "Records that could not be written", registry=self.registry)
+        self.waiting = Gauge("shoal_http_queued", "Requests whose turn is to come", registry=self.registry)
+        self.lost = Counter("shoal_store_lost_records", "Records that could not be written", registry=self.registry)
         self.in_flight = Gauge("shoal_http_answers_in_flight", "Answers under way", registry=self.registry)
 
     def observe_request(self, method: str, route: str, status: int) -> None:

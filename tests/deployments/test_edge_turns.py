@@ -42,7 +42,7 @@ class Shared:
 
     def waiting(self) -> int:
         """As the metrics tell it."""
-        page = self.served.on_loop(lambda: self.served.metrics.registry.get_sample_value("shoal_http_answers_waiting"))
+        page = self.served.on_loop(lambda: self.served.metrics.registry.get_sample_value("shoal_http_queued"))
         return int(page or 0)
 
     def join(self) -> None:

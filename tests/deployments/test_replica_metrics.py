@@ -15,7 +15,7 @@ from replicas.errors import Overloaded
 
 STATS = EngineStats("m", "slot", "cpu", 16, 3, 2, 1000, 0.25, 4096, 70, 50, 30, ((1, 10), (3, 5), (16, 2)))
 UNITS = (
-    "seconds|bytes|ratio|rows|requests|tokens|steps|generations|refusals|slots|slots_used|queued|flight"
+    "seconds|bytes|ratio|rows|records|requests|tokens|steps|generations|refusals|slots|slots_used|queued|flight"
     "|threads|adapters|fallbacks|healthy|preemptions|restarts|info"
 )
 
