@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 from math import lcm
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 from urllib.parse import quote
 
 from replicas.errors import InvalidRequest
@@ -30,6 +30,8 @@ _JOINING = frozenset({"allOf", "anyOf", "oneOf", "$ref", "enum", "const"})
 _OTHERS = frozenset({"additionalProperties", "patternProperties", "minProperties"})
 _SHAPING = _OTHERS | {"properties", "required", "maxProperties"}
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
+_MARGIN = 1e-6
+"""How far a closed bound lies from an open one, relative to it."""
 _REFERENCE = "/#~!$&'()*+,;=:@?%[]"
 """Characters that a reference may hold; others are percent-encoded for llguidance."""
 
@@ -130,10 +132,32 @@ def _edited(schema: Json, *, is_closing: bool) -> Json:
             return quote(value, safe=_REFERENCE)
         return _edited(value, is_closing=is_closing) if key in _ALONE else value
 
-    kept = {key: edited(key, value) for key, value in schema.items() if not _is_idle(key, value)}
+    kept = {key: edited(key, value) for key, value in _inclusive(schema).items() if not _is_idle(key, value)}
     if is_closing and _is_open(kept):
         kept["additionalProperties"] = False
     return kept
+
+
+def _inclusive(node: dict[str, Json]) -> dict[str, Json]:
+    """Open bounds of numbers as closed ones a little further in.
+
+    1.00000000000000001 is above 1, but not for those who read it as a float.
+    """
+    if node.get("type") == "integer":
+        return node
+    closed = dict(node)
+    for opened, key, sign in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
+        bound, other = node.get(opened), node.get(key)
+        if _is_number(bound):
+            moved = bound + sign * max(1.0, abs(bound)) * _MARGIN
+            closed[key] = sign * max(sign * moved, sign * other) if _is_number(other) else moved
+            del closed[opened]
+    low, high = closed.get("minimum"), closed.get("maximum")
+    return node if _is_number(low) and _is_number(high) and low > high else closed
+
+
+def _is_number(value: Json) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_idle(key: str, value: Json) -> bool:

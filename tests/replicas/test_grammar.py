@@ -137,6 +137,23 @@ def test_a_required_member_that_is_not_listed_keeps_the_object_open() -> None:
     assert follows(schema({"type": "object", "properties": {"a": {}}, "required": ["b"]}), '{"a": 1, "b": 2}')
 
 
+@pytest.mark.parametrize("bound", [0, 1, -2, 25, 0.5, -0.25, 1e6, 12345.75])
+def test_a_number_beyond_an_open_bound_is_beyond_it_as_a_float_too(bound: float) -> None:
+    above = schema({"type": "number", "exclusiveMinimum": bound, "maximum": bound + 10})
+    below = schema({"type": "number", "exclusiveMaximum": bound, "minimum": bound - 10})
+    assert follows(above, repr(bound + 3.5))
+    assert follows(below, repr(bound - 3.5))
+    sharp = repr(float(bound)) + "0" * 20 + "1"
+    assert not follows(above, sharp)
+    assert not follows(below, sharp)
+
+
+def test_an_open_bound_does_not_shut_a_narrow_range() -> None:
+    assert follows(schema({"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5}), "4")
+    narrow = {"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 1.0000001}
+    assert follows(schema(narrow), "1.00000005")
+
+
 def test_strings_hold_escapes_and_any_character() -> None:
     assert follows(schema({"type": "string"}), json.dumps('a"\\\n日本🌍', ensure_ascii=False))
     assert not follows(schema({"type": "string"}), '"a\nb"')
