@@ -61,7 +61,8 @@ def called(id_: object, name: object, arguments: object) -> Iterator[ToolCall]:
     if not isinstance(name, str):
         return
     if isinstance(arguments, str) and arguments.strip():
-        arguments = object_of(arguments) or {"input": arguments}
+        read = object_of(arguments)
+        arguments = {"input": arguments} if read is None else read
     text = written(arguments if isinstance(arguments, Mapping) else {})
     yield ToolCall(id_ if isinstance(id_, str) else "", name, text)
 
