@@ -11,7 +11,7 @@ import httpx
 
 from cluster.environment import credentials
 from cluster.swarm.error_wire import read_error
-from replicas.errors import Unavailable
+from replicas.errors import Forbidden, Unauthenticated, Unavailable
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 SILENCE = httpx.Timeout(45.0, connect=5.0)  # of an event stream; the service pings every 10 s
@@ -91,6 +91,13 @@ class Connection:
                 _raise(response)
             self._has_worked = True
             return response.content
+
+
+def admitted(answer: httpx.Response) -> httpx.Response:
+    """`answer`, to a question that only an operator may ask. Raises Unauthenticated with the way to become one."""
+    if answer.status_code in (Unauthenticated.status, Forbidden.status):
+        raise Unauthenticated(f"{answer.url.copy_with(path='/')} wants an API key of scope admin in SHOAL_API_KEY")
+    return answer
 
 
 class Patience:

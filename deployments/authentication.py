@@ -30,6 +30,7 @@ SCOPES = {
     "/v1/swarms": KeyScope.SWARM,
 }
 BEARER = "bearer "
+POLICY_VIOLATION = 1008  # RFC 6455; there is no web socket here, and none gets past the door
 
 
 METERED = frozenset({KeyScope.INFERENCE, KeyScope.EMBEDDINGS})
@@ -74,6 +75,9 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the request, and pass it on."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

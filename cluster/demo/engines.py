@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from cluster.connection import admitted
 from cluster.environment import credentials
 from replicas.errors import Unavailable
 
@@ -47,7 +48,7 @@ def service_state(url: str) -> ServiceState:
     """Ask the instance at `url`. Raises Unavailable."""
     try:
         answer = httpx.get(f"{url}/status", timeout=TIMEOUT_S, trust_env=False, headers=credentials())
-        answer.raise_for_status()
+        admitted(answer).raise_for_status()
         return ServiceState.model_validate_json(answer.content)
     except (httpx.HTTPError, ValidationError) as error:
         raise Unavailable(f"a Shoal service at {url}", "`shoal up --detach` starts one") from error

@@ -8,9 +8,10 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from cluster import instance
+from cluster.connection import admitted
 from cluster.environment import credentials
 from replicas.engine import EngineStats
-from replicas.errors import Forbidden, Unauthenticated, Unavailable
+from replicas.errors import Unavailable
 
 HTTP_TIMEOUT_S = 5.0
 STATS = TypeAdapter(EngineStats)
@@ -58,9 +59,7 @@ def report(found: instance.Instance) -> Report:
     taken_s = time.monotonic()
     try:
         answer = httpx.get(f"{found.url}/status", timeout=HTTP_TIMEOUT_S, trust_env=False, headers=credentials())
-        if answer.status_code in (Unauthenticated.status, Forbidden.status):
-            raise Unauthenticated(f"{found.url} wants an API key with the scope admin in SHOAL_API_KEY")
-        service = answer.json() if answer.status_code == httpx.codes.OK else None
+        service = answer.json() if admitted(answer).status_code == httpx.codes.OK else None
         engines = replica_states(service) if service is not None else ()
     except (httpx.HTTPError, ValueError):
         service, engines = None, ()

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 REFRESH_S = 2.0
 AGAIN_S = 0.2
 STALE_S = 60.0
-WAIT_S = 3.0  # for a store that hangs
+WAIT_S = 3.0  # for a store that hangs, where the copy is of no use
+SHORT_WAIT_S = 0.3  # where it is
 NOBODY = digest_of("")  # compared with where there is no such key, so that both cases take the same time
 
 
@@ -62,20 +63,22 @@ class Keyring:
         if self._loading is None and (is_new or age_s > REFRESH_S):
             self._loading = asyncio.create_task(self._refresh(max(0.0, AGAIN_S - age_s)))
         if self._loading is not None:
-            await asyncio.wait([self._loading], timeout=WAIT_S)
+            needs_it = is_new or self._clock() - self._loaded_s > STALE_S
+            await asyncio.wait([self._loading], timeout=WAIT_S if needs_it else SHORT_WAIT_S)
         if self._clock() - self._loaded_s > STALE_S:
             raise Unavailable("the store of the keys", "the log of the service says why")
         return self._keys
 
     async def _refresh(self, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        self._tried_s = self._clock()
+        began_s = self._clock()
         try:
             stored = await asyncio.to_thread(self._load)
         except ShoalError as error:
             logger.warning("the keys could not be read: %s", error)
         else:
             self._keys = {one.key.id: one for one in stored}
-            self._loaded_s = self._tried_s
+            self._loaded_s = began_s
         finally:
+            self._tried_s = self._clock()
             self._loading = None

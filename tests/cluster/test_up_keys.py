@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 import shoal as shoal_api
+from cluster.demo.engines import service_state
+from cluster.instance import Instance
 from cluster.settings import validated
+from cluster.status.report import report
 from cluster.up import is_loopback, require_keys
 from replicas.errors import Forbidden, SettingsError, Unauthenticated
 from router.keys.keyring import Keyring
@@ -72,6 +75,14 @@ def test_commands_show_the_key_of_the_environment(
     monkeypatch.setenv("SHOAL_API_KEY", text)
     answered = shoal("run", "hello", "--port", str(closed.address[1]))
     assert (answered.status, bool(answered.out.strip())) == (0, True)
+
+
+def test_what_only_an_operator_may_ask_says_which_key_is_needed(shoal: Shell, closed: Served) -> None:
+    shoal("keys", "create", "me")
+    with pytest.raises(Unauthenticated, match="scope admin in SHOAL_API_KEY"):
+        service_state(closed.url)
+    with pytest.raises(Unauthenticated, match="scope admin in SHOAL_API_KEY"):
+        report(Instance(*closed.address, pid=0, started_s=0.0))
 
 
 def test_the_python_client_raises_what_the_door_says(shoal: Shell, closed: Served) -> None:

@@ -1,17 +1,23 @@
 """The door of the edge over a socket: who gets in with which key, and which web pages do not."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NoReturn
 
 import anthropic
 import httpx
 import openai
 import pytest
 
-from deployments.authentication import OPEN, scope_of
+from deployments.authentication import OPEN, Authentication, Door, scope_of
+from deployments.error_responses import ErrorResponses
+from router.anthropic import AnthropicDialect
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
 from router.keys.keyring import Keyring
+from router.keys.limiter import Limiter
+from router.openai import OpenAIDialect
 from router.store import Store, StoreAddress, open_store
 from tests.deployments.asking import CHAT, MESSAGES, body
 from tests.deployments.served import PLAN, Served, serving
@@ -127,6 +133,24 @@ def test_every_route_wants_the_scope_that_it_is_meant_to() -> None:
         "/v1/swarms/x/events": "swarm",
     }
     assert {path: scope_of(path) for path in wanted} == wanted
+
+
+def test_no_web_socket_gets_past_the_door() -> None:
+    sent: list[object] = []
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    async def knock() -> None:
+        door = Door(Keyring(), Limiter(), ErrorResponses(AnthropicDialect("m"), OpenAIDialect("m")), PLAN.http)
+        await Authentication(never, door)({"type": "websocket", "path": "/"}, never, send)
+
+    asyncio.run(knock())
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+async def never(*_: object) -> NoReturn:
+    raise AssertionError("nobody comes here")
 
 
 def test_an_open_edge_takes_any_key(open_: Served) -> None:

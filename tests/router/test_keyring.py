@@ -1,6 +1,7 @@
 """Keys are checked against a copy that is seconds old; what the store does in between decides how old it may get."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -26,9 +27,12 @@ class Kept:
         self.now_s = 1000.0
         self.loads = 0
         self.is_away = False
+        self.gate = threading.Event()
+        self.gate.set()
 
     def load(self) -> Sequence[StoredKey]:
         self.loads += 1
+        assert self.gate.wait(20)
         if self.is_away:
             raise Unavailable("the store")
         return list(self.keys)
@@ -122,6 +126,18 @@ async def test_a_store_that_is_away_leaves_the_copy_in_force_for_a_while(kept: K
     kept.now_s += 2
     with pytest.raises(Unavailable):
         await ring.key_of(TEXT)
+
+
+async def test_a_store_that_hangs_holds_nobody_up_for_long(kept: Kept) -> None:
+    ring = kept.ring()
+    await ring.key_of(TEXT)
+    kept.gate.clear()
+    kept.now_s += REFRESH_S + 0.1
+    try:
+        assert await ring.key_of(TEXT) == KEY
+        assert kept.loads == 2
+    finally:
+        kept.gate.set()
 
 
 async def test_a_store_that_was_never_there_opens_nothing(kept: Kept) -> None:
