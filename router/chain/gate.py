@@ -96,7 +96,7 @@ class Held:
     @property
     def length_tokens(self) -> int:
         """About how many tokens are held."""
-        return max(self.tokens, self.characters // CHARACTERS_PER_TOKEN)
+        return self.tokens or self.characters // CHARACTERS_PER_TOKEN
 
     def prefix(self) -> Prefix:
         """What is held, to be judged."""

@@ -175,7 +175,8 @@ class Lane:
         assert link is not None
         cost_usd = 0.0
         if self._permit is not None:
-            self._permit.settle(None)  # unless it is settled
+            # Unless it is settled. Whose answer is not good enough is well all the same.
+            self._permit.settle(None if fault is None else True)
             cost_usd = link.backend.spent_usd()
         first_s = None if self._opened_s is None else self._opened_s - self._began_s
         tried = Tried(link.pool, reason, error, fault, race.clock() - self._began_s, first_s, cost_usd)

@@ -55,7 +55,7 @@ def skipping(test: Coroutine[object, object, T]) -> T:
 
 def chunk(text: str = "", tokens: int | None = None, **more: object) -> Chunk:
     """A piece of an answer; `more` are fields of a Chunk."""
-    return Chunk("g", text, bool(text) if tokens is None else tokens, **more)  # type: ignore[arg-type]
+    return Chunk("g", text, int(bool(text)) if tokens is None else tokens, **more)  # type: ignore[arg-type]
 
 
 def end(finish: Finish = Finish.END, error: ShoalError | None = None) -> Chunk:
