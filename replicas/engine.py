@@ -58,6 +58,13 @@ class Message:
     is_error: bool = False
 
 
+GREEDY_BELOW = 1e-4
+"""A lower temperature is greedy: dividing logits by it would overflow float32."""
+
+LEAST_PENALTY = 0.01
+"""Of `repetition_penalty`: dividing logits by less would overflow float32."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen. temperature 0 is greedy; top_k 0 and top_p 1 are off.

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from replicas.engine import Sampling
+from replicas.engine import GREEDY_BELOW, LEAST_PENALTY, Sampling
 from replicas.errors import InvalidRequest
 
 INT32_MAX = 2**31 - 1
@@ -20,9 +20,6 @@ INT32_MAX = 2**31 - 1
 
 SESSION_CHARS = 256
 """Of a session id that much is kept."""
-
-GREEDY_BELOW = 1e-4
-"""A lower temperature is greedy: dividing logits by it would overflow float32."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -55,7 +52,7 @@ class SamplingFields(Wire):
     top_p: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(strict=True, ge=-1)] | None = None  # -1 is vLLM's word for off
     seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | None = None
-    repetition_penalty: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(strict=True, ge=LEAST_PENALTY, le=100)] | None = None
     min_tokens: Annotated[int, Field(strict=True, ge=0)] | None = None
     ignore_eos: Flag | None = None
 

@@ -1,11 +1,11 @@
 """What can never work is refused at submit, before it takes a place in the queue."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from replicas.chat import Tokenizer
-from replicas.engine import Generation, Grammar, Message, Sampling, Sink
+from replicas.engine import GREEDY_BELOW, LEAST_PENALTY, Generation, Grammar, Message, Sampling, Sink
 from replicas.errors import ContextOverflow, InvalidRequest, NotFound
 from replicas.grammar import Constraint
 from replicas.slot.request.answer import Answer
@@ -21,7 +21,7 @@ _RULES: tuple[tuple[str, Callable[[Sampling], bool], str], ...] = (
     ("temperature", lambda s: 0 <= s.temperature <= 100, "from 0 to 100"),
     ("top_p", lambda s: 0 < s.top_p <= 1, "above 0 and at most 1"),
     ("top_k", lambda s: s.top_k >= 0, "0 (off) or more"),
-    ("repetition_penalty", lambda s: 0 < s.repetition_penalty <= 100, "above 0 and at most 100"),
+    ("repetition_penalty", lambda s: LEAST_PENALTY <= s.repetition_penalty <= 100, f"from {LEAST_PENALTY} to 100"),
     ("min_tokens", lambda s: 0 <= s.min_tokens <= s.max_tokens, "from 0 to max_tokens"),
     ("stop", lambda s: len(s.stop) <= _MOST_STOPS, f"at most {_MOST_STOPS} strings"),
     (
@@ -72,6 +72,9 @@ class Admission:
         for field, is_fine, wanted in _RULES:
             if not is_fine(sampling):
                 raise InvalidRequest(f"{field} must be {wanted}", field)
+        if 0 < sampling.temperature < GREEDY_BELOW:
+            sampling = replace(sampling, temperature=0.0)
+            request = replace(request, sampling=sampling)
         self._check(request)
         prompt, is_continuation = self._encoded(request.prompt)
         room = self._bounds.max_len - len(prompt)

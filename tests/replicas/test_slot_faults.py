@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from replicas.collect import collect
 from replicas.engine import Finish, Generation, Sampling
-from replicas.errors import EngineFailed
+from replicas.errors import EngineFailed, InvalidRequest
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import Forward
 from tests.replicas.engines import Inbox, sampled, slot_engine
@@ -148,4 +148,28 @@ def test_a_request_that_breaks_the_rows_twice_fails(monkeypatch: pytest.MonkeyPa
         final = collect(engine, _request("one", 20)).final
     assert isinstance(final.error, EngineFailed)
     assert collect(engine, _request("after", 20)).text == _alone(20)
+    engine.close()
+
+
+def test_a_choice_that_breaks_is_its_requests_own_and_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> int:
+        raise IndexError("no weight is left")
+
+    monkeypatch.setattr("replicas.slot.model.sampler.drawn", broken)
+    engine, good, expected = slot_engine(), Inbox(), _alone(20)
+    engine.submit(_request("good", 20), good)
+    for number in range(3):
+        final = collect(engine, _request(str(number), 20, sampled(temperature=0.7))).final
+        assert str(final.error) == "the engine failed: no token could be chosen: no weight is left"
+    assert (good.final().error, good.text) == (None, expected)
+    assert engine.is_healthy
+    engine.close()
+
+
+def test_sampling_that_would_overflow_is_refused_or_greedy() -> None:
+    engine = slot_engine()
+    with pytest.raises(InvalidRequest, match=r"repetition_penalty must be from 0\.01 to 100"):
+        engine.submit(_request("one", 20, sampled(repetition_penalty=1e-40, temperature=0.7)), Inbox())
+    cold = sampled(max_tokens=12, ignore_eos=True, temperature=1e-40, top_p=0.9)
+    assert collect(engine, _request("two", 20, cold)).text == _alone(20)
     engine.close()

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from replicas.engine import Generation, Sampling
+from replicas.engine import GREEDY_BELOW, LEAST_PENALTY, Generation, Sampling
+from replicas.errors import InvalidRequest
 from replicas.slot.model.sampler import Sampler, drawn, heaviest, nucleus, uniform
 from replicas.slot.request.answer import Answer
 from replicas.slot.request.sequence import Sequence
@@ -37,7 +38,9 @@ def _spelled(token: int) -> bytes:
 
 def _chosen(logits: list[float], sampling: Sampling) -> int:
     row = np.array([logits], np.float32)
-    return Sampler(len(logits), [0], _spelled).choose(row, [_sequence(sampling)])[0].token
+    choice = Sampler(len(logits), [0], _spelled).choose(row, [_sequence(sampling)])[0]
+    assert choice.error is None
+    return choice.token
 
 
 @given(sizes, st.integers(0, 99), st.integers(1, 60))
@@ -130,3 +133,18 @@ def test_broken_logits_have_no_probability() -> None:
     logits[0, 7], logits[1, 7], logits[2] = np.nan, np.inf, -np.inf
     sequences = [_sequence(sampled(temperature=1.0)) for _ in range(3)]
     assert np.isnan([choice.logprob for choice in Sampler(VOCAB, [], _spelled).choose(logits, sequences)]).all()
+
+
+def test_a_row_that_nothing_can_follow_has_an_error_and_the_others_have_tokens() -> None:
+    logits = np.array([[3.0, 1.0, 2.0], [3.0, -np.inf, -np.inf], [3.0, 1.0, 2.0]], np.float32)
+    samplings = [sampled(), sampled(min_tokens=1, temperature=0.7, top_p=0.9), sampled(min_tokens=1)]
+    choices = Sampler(3, [0], _spelled).choose(logits, [_sequence(sampling) for sampling in samplings])
+    assert [choice.token for choice in choices if choice.error is None] == [0, 2]
+    assert isinstance(choices[1].error, InvalidRequest)
+
+
+@given(st.floats(LEAST_PENALTY, 100), st.floats(GREEDY_BELOW, 100), st.floats(0.01, 1), st.integers(0, 50))
+def test_every_sampling_that_is_let_in_chooses_a_token(penalty: float, heat: float, top_p: float, top_k: int) -> None:
+    logits = (np.random.default_rng(5).normal(0, 1e4, 300)).astype(np.float32).tolist()
+    sampling = sampled(repetition_penalty=penalty, temperature=heat, top_p=top_p, top_k=top_k, seed=3)
+    assert 0 <= _chosen(logits, sampling) < 300

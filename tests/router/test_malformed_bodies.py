@@ -71,6 +71,7 @@ SAMPLING = [
     ("seed", -(2**63) - 1),
     ("seed", "7"),
     ("repetition_penalty", 0),
+    ("repetition_penalty", 1e-40),
     ("min_tokens", -1),
     ("min_tokens", 17),
     ("ignore_eos", "yes"),

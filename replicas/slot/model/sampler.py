@@ -6,6 +6,7 @@ on no neighbour. A draw is one number from Philox, keyed by the seed, counted by
 answer that goes on elsewhere goes on as it would have.
 """
 
+import logging
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 
@@ -13,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.engine import Scored, TokenScore
+from replicas.errors import EngineFailed, InvalidRequest, ShoalError
 from replicas.grammar import keep_allowed
 from replicas.slot.request.choice import Choice
 from replicas.slot.request.sequence import Sequence
+
+_logger = logging.getLogger(__name__)
 
 Logits = NDArray[np.float32]
 
@@ -36,10 +40,22 @@ class Sampler:
         self._edits = np.empty(vocab, np.float32)
 
     def choose(self, logits: Logits, sequences: Many[Sequence]) -> list[Choice]:
-        """One choice for each row of `logits` [rows, vocab]; row i belongs to `sequences[i]`."""
+        """One choice for each row of `logits` [rows, vocab]; row i belongs to `sequences[i]`.
+
+        What goes wrong in a row is in its choice: the others have theirs.
+        """
         best = logits.argmax(axis=1).tolist()
         with np.errstate(invalid="ignore", over="ignore"):
-            return [self._chosen(*each) for each in zip(logits, best, sequences, strict=True)]
+            return [self._tried(*each) for each in zip(logits, best, sequences, strict=True)]
+
+    def _tried(self, logits: Logits, best: int, sequence: Sequence) -> Choice:
+        try:
+            return self._chosen(logits, best, sequence)
+        except ShoalError as error:  # its grammar cannot go on
+            return Choice(best, 0.0, error=error)
+        except Exception as error:
+            _logger.exception("no token could be chosen", extra={"request": sequence.request.id})
+            return Choice(best, 0.0, error=EngineFailed(f"no token could be chosen: {error}"))
 
     def _chosen(self, logits: Logits, best: int, sequence: Sequence) -> Choice:
         top = logits[best]  # NaN if there is any in the row: argmax stops at the first
@@ -75,10 +91,15 @@ class Sampler:
         """`weights` are exp(logits - max): the distribution at temperature 1 with nothing forbidden."""
         sampling = sequence.sampling
         edited = self._edited(logits, sequence)
+        likeliest = int(edited.argmax())
+        if not np.isfinite(edited[likeliest]):
+            grammar = sequence.request.grammar
+            reason = "the model gives no probability to any token that may follow here"
+            raise InvalidRequest(reason, None if grammar is None else grammar.kind)
         if sampling.temperature == 0 or sampling.top_k == 1:
-            return int(edited.argmax())
+            return likeliest
         if edited is not logits or sampling.temperature != 1:
-            np.subtract(edited, edited.max(), out=weights)
+            np.subtract(edited, edited[likeliest], out=weights)
             weights *= np.float32(1 / sampling.temperature)
             np.exp(weights, out=weights)
         tokens: NDArray[np.int64] | None = None

@@ -15,7 +15,6 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from replicas.errors import ShoalError
 from replicas.slot.request.lookup import MOST, Lookup
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.step.passes import Extension
@@ -67,15 +66,7 @@ class Extending:
             if not work.note(row, sequence, choice):
                 return
         if sequence.length == len(sequence.tokens):
-            self._choose(row, sequence, logits[-1:])
-
-    def _choose(self, row: int, sequence: Sequence, logits: NDArray[np.float32]) -> None:
-        try:
-            choice = self._extension.choose(logits, sequence)
-        except ShoalError as error:  # its grammar cannot go on
-            self._work.requests.fail(sequence, error)
-            return
-        self._work.take(row, sequence, choice)
+            work.take(row, sequence, self._extension.choose(logits[-1:], sequence))
 
     def _draft(self) -> None:
         active = self._work.rows.active

@@ -29,7 +29,7 @@ class Extension(Protocol):
         ...
 
     def choose(self, logits: NDArray[np.float32], sequence: Sequence) -> Choice:
-        """The next token of `sequence` by `logits` [1, vocab]."""
+        """The next token of `sequence` by `logits` [1, vocab], or why there is none."""
         ...
 
     def judge(self, logits: NDArray[np.float32], sequence: Sequence, token: int) -> Choice:

@@ -39,6 +39,9 @@ class Work:
 
     def note(self, row: int, sequence: Sequence, choice: Choice) -> bool:
         """Add one token; False if the sequence is done."""
+        if choice.error is not None:
+            self.requests.fail(sequence, choice.error)
+            return False
         if math.isnan(choice.logprob):
             self._not_a_number(sequence)
             return False
