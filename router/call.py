@@ -4,10 +4,11 @@
 chunks to the reply and sends on the bytes it gets; it knows neither dialect.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from replicas.cloud.answer import CloudChunk, Native
 from replicas.engine import Chunk, Final, Grammar, Message, Priority, Sampling, TokenScore, ToolCall
 from replicas.errors import ShoalError
 from replicas.tools.tool import Tool, ToolChoice
@@ -41,12 +42,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: all that its chunks carry. `calls` have no ids: each dialect gives its own kind."""
+    """A whole answer: all that its chunks carry. `calls` have no ids: each dialect gives its own kind. `natives` are
+    what a cloud said in its own dialect, each with the number of characters of `text` before it."""
 
     text: str
     final: Final
     calls: tuple[ToolCall, ...] = ()
     scores: tuple[TokenScore, ...] = ()
+    natives: tuple[tuple[int, Native], ...] = ()
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], final: Final) -> "Answer":
@@ -58,7 +61,15 @@ class Answer:
             arguments[piece.index] = arguments.get(piece.index, "") + piece.arguments
         calls = tuple(ToolCall("", names[index], arguments[index]) for index in sorted(names))
         scores = tuple(score for chunk in chunks for score in chunk.scores)
-        return cls("".join(chunk.text for chunk in chunks), final, calls, scores)
+        return cls("".join(chunk.text for chunk in chunks), final, calls, scores, tuple(_natives(chunks)))
+
+
+def _natives(chunks: Sequence[Chunk]) -> Iterator[tuple[int, Native]]:
+    at = 0
+    for chunk in chunks:
+        if isinstance(chunk, CloudChunk) and chunk.native is not None:
+            yield at, chunk.native
+        at += len(chunk.text)
 
 
 class Reply(Protocol):

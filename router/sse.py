@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from replicas.cloud.answer import CloudChunk, Native
 from replicas.engine import CallPiece, Chunk, Final, TokenScore
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
@@ -32,11 +33,13 @@ def data(value: Json) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A part of an answer in one event's worth: text and its tokens' scores, then pieces of calls."""
+    """A part of an answer in one event's worth: text and its tokens' scores, then pieces of calls. With `native` it is
+    one piece of a cloud's answer, which a reply of that cloud's dialect words, and not the text beside it."""
 
     text: str
     scores: tuple[TokenScore, ...]
     calls: tuple[CallPiece, ...]
+    native: Native | None = None
 
 
 def runs(chunks: Sequence[Chunk]) -> tuple[list[Run], Final | None]:
@@ -46,7 +49,7 @@ def runs(chunks: Sequence[Chunk]) -> tuple[list[Run], Final | None]:
     """
     found: list[list[Chunk]] = []
     for chunk in chunks:
-        if not found or (chunk.text and any(earlier.call for earlier in found[-1])):
+        if not found or (chunk.text and any(earlier.call for earlier in found[-1])) or _is_apart(found[-1][-1], chunk):
             found.append([])
         found[-1].append(chunk)
         if chunk.final is not None:
@@ -62,4 +65,13 @@ def _run(chunks: Sequence[Chunk]) -> Run:
         else:
             pieces.append(piece)
     scores = tuple(score for chunk in chunks for score in chunk.scores)
-    return Run("".join(chunk.text for chunk in chunks), scores, tuple(pieces))
+    return Run("".join(chunk.text for chunk in chunks), scores, tuple(pieces), native_of(chunks[0]))
+
+
+def native_of(chunk: Chunk) -> Native | None:
+    """What the cloud itself said there, if that is more than the chunk can say."""
+    return chunk.native if isinstance(chunk, CloudChunk) else None
+
+
+def _is_apart(earlier: Chunk, chunk: Chunk) -> bool:
+    return native_of(earlier) is not None or native_of(chunk) is not None

@@ -3,16 +3,19 @@
     none --text--> TEXT --a call's name--> TOOL_USE --text or a name--> ...
 
 A call's `input` is `{}` when its block begins; the pieces of `input_json_delta` together are the object. Ids are made
-of the message's, so that the same answer has the same.
+of the message's, so that the same answer has the same. Blocks that only a cloud's model makes (thinking, its own tools)
+come with their events, and keep their place.
 """
 
 from collections.abc import Sequence
-from json import dumps
+from json import dumps, loads
 
 from pydantic_core import from_json
 
+from replicas.cloud.answer import Native
 from replicas.engine import CallPiece
 from router import sse
+from router.anthropic.whole import whole_blocks
 from router.call import Answer
 
 _TEXT: sse.Json = {"type": "text", "text": ""}
@@ -30,6 +33,8 @@ class Blocks:
 
     def events(self, run: sse.Run) -> bytes:
         """The events for one run of a stream."""
+        if run.native is not None and run.native.kind == "anthropic":
+            return self._native(run.native)
         sent = b""
         if run.text:
             sent = b"" if self._head else self._start(_TEXT)
@@ -42,9 +47,19 @@ class Blocks:
 
     def whole(self, answer: Answer) -> Sequence[sse.Json]:
         """The blocks of an answer that is not streamed."""
-        text: list[sse.Json] = [{"type": "text", "text": answer.text}] if answer.text or not answer.calls else []
+        own = [(at, native) for at, native in answer.natives if native.kind == "anthropic"]
+        text: list[sse.Json] = [*whole_blocks(answer.text, own)] if answer.text or own or not answer.calls else []
         calls = [self._tool_use(i, call.name, _input(call.arguments)) for i, call in enumerate(answer.calls)]
         return [*text, *calls]
+
+    def _native(self, native: Native) -> bytes:
+        """Events as the cloud had them, but for the index. What it says of a text (a citation) needs one."""
+        if native.part == "end":
+            return b""
+        value: sse.Json = loads(native.json)
+        if native.part == "begin":
+            return self._start(value)
+        return (b"" if self._is_open else self._start(_TEXT)) + self._event("content_block_delta", "delta", value)
 
     def _piece(self, piece: CallPiece) -> bytes:
         sent = b""

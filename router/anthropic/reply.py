@@ -11,6 +11,7 @@ is sent whatever is fed.
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from replicas.cloud.answer import CloudFinal
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import EngineFailed
 from router import sse
@@ -66,16 +67,17 @@ class AnthropicReply:
         """The body of a reply that is not streamed."""
         final = answer.final
         content = self._blocks.whole(answer)
-        reason = _stop_reason(final.finish, has_called=bool(answer.calls))
-        return sse.encoded(self._message(content, reason, final.stop_sequence, final.usage))
+        reason = _stop_reason(final, has_called=bool(answer.calls))
+        message = self._message(content, reason, final.stop_sequence, final.usage)
+        return sse.encoded(message | {"usage": _final_usage(final)})
 
     def _end(self, final: Final) -> bytes:
         self._state = _State.DONE
         if final.finish in (Finish.ERROR, Finish.CANCELLED) or final.error is not None:
             return sse.event("error", error_value(final.error or EngineFailed(final.finish)))
-        reason = _stop_reason(final.finish, has_called=self._blocks.has_called)
+        reason = _stop_reason(final, has_called=self._blocks.has_called)
         delta: sse.Json = {"stop_reason": reason, "stop_sequence": final.stop_sequence}
-        closing = sse.event("message_delta", {"type": "message_delta", "delta": delta, "usage": _usage(final.usage)})
+        closing = sse.event("message_delta", {"type": "message_delta", "delta": delta, "usage": _final_usage(final)})
         return self._blocks.close() + closing + _MESSAGE_STOP
 
     def _message(
@@ -93,8 +95,20 @@ class AnthropicReply:
         }
 
 
-def _stop_reason(finish: Finish, *, has_called: bool) -> str:
-    return "tool_use" if has_called and finish in (Finish.END, Finish.STOP) else _STOP_REASONS[finish]
+def _stop_reason(final: Final, *, has_called: bool) -> str:
+    """`pause_turn` is a cloud's alone: its caller is to send the turn back, and the cloud goes on with it."""
+    if isinstance(final, CloudFinal) and final.reason == "pause_turn":
+        return final.reason
+    is_call = has_called and final.finish in (Finish.END, Finish.STOP)
+    return "tool_use" if is_call else _STOP_REASONS[final.finish]
+
+
+def _final_usage(final: Final) -> dict[str, sse.Json]:
+    """The counts, and of a cloud's answer also what was written to its cache, which costs more than plain input."""
+    write = final.spent.cache_write if isinstance(final, CloudFinal) else 0
+    usage = _usage(final.usage)
+    fresh = final.usage.prompt - final.usage.cached - write
+    return usage | {"input_tokens": fresh, "cache_creation_input_tokens": write}
 
 
 def _usage(usage: Usage) -> dict[str, sse.Json]:

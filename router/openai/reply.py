@@ -10,7 +10,7 @@ whatever is fed.
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from json import dumps
+from json import dumps, loads
 
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import EngineFailed
@@ -81,6 +81,7 @@ class OpenAIReply:
             "content": content,
             "refusal": None,
             **self._calls.members(answer.calls),
+            **_natives(answer),
         }
         choice: sse.Json = {
             "index": 0,
@@ -91,6 +92,8 @@ class OpenAIReply:
         return sse.encoded(self._envelope("chat.completion", [choice]) | {"usage": _usage(answer.final.usage)})
 
     def _run(self, run: sse.Run) -> bytes:
+        if run.native is not None and run.native.kind == "openai":
+            return self._chunk(loads(run.native.json), None, logprobs_value(run.scores) if run.scores else None)
         sent = b""
         if run.scores:
             sent = self._chunk({"content": run.text}, None, logprobs_value(run.scores))
@@ -129,6 +132,16 @@ class OpenAIReply:
             "model": self.model,
             "choices": choices,
         }
+
+
+def _natives(answer: Answer) -> dict[str, sse.Json]:
+    """The members that a cloud of this dialect gave beyond ours, its deltas put together. A refusal is no content."""
+    found: dict[str, sse.Json] = {}
+    for native in [native for _, native in answer.natives if native.kind == "openai"]:
+        for name, value in loads(native.json).items():
+            is_more = name in found and isinstance(value, str | list)
+            found[name] = found[name] + value if is_more else value
+    return found | ({"content": None} if "refusal" in found else {})
 
 
 def _usage(usage: Usage) -> dict[str, sse.Json]:
