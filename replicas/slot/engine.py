@@ -10,22 +10,23 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
 from replicas.chat import ChatTokenizer
 from replicas.engine import EngineStats, Generation, Grammar, Sink
-from replicas.errors import InvalidRequest, SettingsError
+from replicas.errors import InvalidRequest, NotFound, SettingsError
 from replicas.export import Export
 from replicas.grammar import Constraint, GrammarCompiler
 from replicas.host import Host
 from replicas.lora import LoraWeights
 from replicas.slot.admission import Admission, Bounds
 from replicas.slot.config import SlotConfig
-from replicas.slot.kv.blocks import BlockPool
+from replicas.slot.kv.blocks import BLOCK, BlockPool
 from replicas.slot.kv.prefixes import PrefixCache
 from replicas.slot.kv.saving import SlabMemory
-from replicas.slot.kv.transfer import Transfer
+from replicas.slot.kv.transfer import GONE, Transfer
 from replicas.slot.model.forward import longest_chunk
 from replicas.slot.model.passes import ModelPasses
 from replicas.slot.model.sampler import Sampler
@@ -159,7 +160,12 @@ class SlotEngine:
         Raises NotFound if nothing is kept of it.
         """
         transfer = self._transfer()
-        session, blocks = self._call(lambda: transfer.read(session_id))
+        session = self._call(lambda: transfer.session(session_id))
+        blocks: list[bytes] = []
+        while piece := self._call(partial(transfer.read, session, len(blocks))):
+            blocks += piece
+        if not blocks:
+            raise NotFound("session", session_id, GONE)
         return transfer.packed(session_id, session, blocks)
 
     def import_session(self, data: bytes, session_id: str | None = None) -> int:
@@ -169,7 +175,10 @@ class SlotEngine:
         """
         transfer = self._transfer()
         taken = transfer.unpacked(data)
-        return self._call(lambda: transfer.write(taken, session_id or taken.session_id))
+        name, written = session_id or taken.session_id, 0
+        while count := self._call(partial(transfer.write, taken, name, written)):
+            written += count
+        return written * BLOCK
 
     def close(self) -> None:
         self._loop.close()

@@ -1,5 +1,8 @@
 """The prefix cache: what it saves, what it may never change, and sessions as bytes."""
 
+import hashlib
+import json
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +11,7 @@ from replicas.collect import Completed, collect
 from replicas.engine import Determinism, Generation, Sampling
 from replicas.errors import InvalidRequest, NotFound, SettingsError
 from replicas.slot import SlotConfig, SlotEngine
+from replicas.slot.kv.blocks import BlockPool
 from tests.replicas.engines import sampled, tiny
 
 CACHE_BYTES = 4 << 20
@@ -121,7 +125,7 @@ def test_a_session_moves_to_another_engine(engine: SlotEngine) -> None:
     answer = ask(engine, prompt, session="mine")
     other = cached_engine()
     assert other.import_session(engine.export_session("mine")) == 96
-    moved = ask(other, prompt)
+    moved = ask(other, prompt, session="mine")
     assert (moved.final.usage.cached, moved.text) == (96, answer.text)
     other.close()
 
@@ -130,10 +134,60 @@ def test_a_session_that_is_too_large_comes_as_far_as_there_is_room(engine: SlotE
     prompt = _ids(200)
     answer = ask(engine, prompt, session="mine")
     small = cached_engine(cache_bytes=3 * 32 * tiny().kv_token_bytes)
-    small.import_session(engine.export_session("mine"))
-    moved = ask(small, prompt)
+    assert small.import_session(engine.export_session("mine")) == 96
+    moved = ask(small, prompt, session="mine")
     assert (moved.final.usage.cached, moved.text) == (96, answer.text)
     small.close()
+
+
+def _forged(engine: SlotEngine, prompt: tuple[int, ...]) -> bytes:
+    """A saved session of `prompt` whose KV is all zeros, with a checksum that is right."""
+    ask(engine, prompt, session="mine")
+    data = engine.export_session("mine")
+    body = len(data) - 32 - len(prompt) // 32 * 32 * tiny().kv_token_bytes
+    content = data[:body] + bytes(len(data) - 32 - body)
+    return content + hashlib.sha256(content).digest()
+
+
+def test_kv_from_outside_serves_its_own_session_alone(engine: SlotEngine) -> None:
+    prompt, other = _ids(100), cached_engine()
+    other.import_session(_forged(engine, prompt), "attacker")
+    assert ask(other, prompt, session="victim").text == ask(other, prompt).text == _fresh(prompt)
+    again = cached_engine()
+    again.import_session(_forged(engine, prompt), "attacker")
+    fooled = ask(again, prompt, session="attacker")
+    assert (fooled.final.usage.cached, fooled.text != _fresh(prompt)) == (96, True)
+    assert ask(again, prompt, session="victim").text == _fresh(prompt)
+    other.close()
+    again.close()
+
+
+def test_a_copy_that_fails_leaves_no_block_that_could_be_found(
+    engine: SlotEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt, calls = _ids(100), iter(range(10**6))
+    store = BlockPool.store
+
+    def failing(self: BlockPool, blocks: list[int], row: int, first: int) -> None:
+        if next(calls) == 0:
+            raise MemoryError
+        store(self, blocks, row, first)
+
+    monkeypatch.setattr(BlockPool, "store", failing)
+    assert ask(engine, prompt).text == _fresh(prompt)
+    assert ask(engine, prompt).text == _fresh(prompt)
+
+
+def test_token_ids_that_no_model_has_are_refused(engine: SlotEngine) -> None:
+    ask(engine, _ids(100), session="mine")
+    data = engine.export_session("mine")
+    (length,) = struct.unpack_from("<I", data, 8)
+    header = json.loads(data[12 : 12 + length])
+    header["tokens"][0] = 2**70
+    text = json.dumps(header).encode()
+    content = data[:8] + struct.pack("<I", len(text)) + text + data[12 + length : -32]
+    with pytest.raises(InvalidRequest, match="header"):
+        engine.import_session(content + hashlib.sha256(content).digest())
 
 
 def test_an_unknown_session_is_not_found(engine: SlotEngine) -> None:

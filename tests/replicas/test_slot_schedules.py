@@ -121,4 +121,5 @@ def test_a_fault_in_any_schedule_costs_nothing_but_time(
     hold()
     stats = [engine.stats() for engine in engines.values()]
     assert sum(each.restarts_total for each in stats) > 20
-    assert all(each.replayed_tokens_total > 0 and each.slots_used == 0 for each in stats)
+    assert sum(each.replayed_tokens_total for each in stats) > 20
+    assert [each.slots_used for each in stats] == [0] * len(stats)

@@ -16,9 +16,13 @@ from replicas.slot.request.lane import Lane
 _DIGEST_BYTES = 16
 
 
-def root(lane: Lane, adapter_digest: str = "") -> bytes:
-    """What the digests of a lane begin with: another adapter, or other rotary factors, make other KV."""
-    name = f"{lane.adapter or ''}\0{adapter_digest}\0{int(lane.is_long)}"
+def root(lane: Lane, adapter_digest: str = "", owner: str = "") -> bytes:
+    """What the digests of a lane begin with: another adapter, or other rotary factors, make other KV.
+
+    `owner` is the session that KV from outside was loaded for. What is in it cannot be checked against its tokens, so
+    no other session may find it.
+    """
+    name = f"{lane.adapter or ''}\0{adapter_digest}\0{int(lane.is_long)}\0{owner}"
     return hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
@@ -59,11 +63,17 @@ class Index:
             if digest in self._blocks:
                 self._blocks.move_to_end(digest)
 
-    def place(self, digest: bytes) -> int:
-        """A block for a `digest` that is not known yet, taken from the least recently used one if none is free."""
-        block = self._free.pop() if self._free else self._blocks.popitem(last=False)[1]
+    def take(self, count: int) -> list[int]:
+        """Blocks to write to, if none is free those of the least recently used digests; `put` or `give_back` next."""
+        return [self._free.pop() if self._free else self._blocks.popitem(last=False)[1] for _ in range(count)]
+
+    def put(self, digest: bytes, block: int) -> None:
+        """`block` is written: it is known by `digest` from now on."""
         self._blocks[digest] = block
-        return block
+
+    def give_back(self, blocks: Iterable[int]) -> None:
+        """These were not written."""
+        self._free.extend(blocks)
 
     def drop(self, chain: Iterable[bytes]) -> None:
         """Forget these."""

@@ -6,31 +6,24 @@ gives; a conversation's next turn, whose prompt holds the last answer, computes 
 Relaxed determinism keeps it all.
 """
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from functools import partial
 
 from replicas.engine import Determinism
 from replicas.slot.kv.blocks import BLOCK, BlockPool
 from replicas.slot.kv.index import Index, extend, root
+from replicas.slot.kv.sessions import Session, Sessions
 from replicas.slot.request.lane import Lane
 from replicas.slot.request.sequence import Sequence
 
 _GHOSTS = 65536
-"""Digests of decoded blocks that are remembered, to tell what strict determinism costs: 16 bytes each."""
-_SESSIONS = 4096
+"""Digests of decoded blocks that are remembered, to tell what strict determinism costs: about 10 MB."""
 
 AdapterDigest = Callable[[str | None], str]
 """Tells two adapters of the same name apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A conversation as far as its KV is known: its lane, and the tokens."""
-
-    lane: Lane
-    tokens: tuple[int, ...]
 
 
 class PrefixCache:
@@ -42,7 +35,7 @@ class PrefixCache:
         self._digest_of = digest_of
         self._index = Index(pool.capacity)
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sessions = Sessions()
         self.recomputed_tokens = 0
 
     @property
@@ -58,13 +51,11 @@ class PrefixCache:
     def load(self, row: int, sequence: Sequence) -> int:
         if sequence.request.wants_embedding:
             return 0  # needs the hidden state of every token
-        # At least two tokens stay to be prefilled: the last one's logits are needed, and a chunk is never one token.
-        chain = self._chain(sequence, max(0, sequence.base - 2) // BLOCK)
-        blocks = self._index.find(chain)
+        blocks = self._found(sequence)
         self._pool.load(blocks, row)
-        self._index.touch(chain[: len(blocks)])
+        self._index.touch(sequence.chain[: len(blocks)])
         sequence.kept = len(blocks)
-        for digest in chain[len(blocks) :]:
+        for digest in sequence.chain[len(blocks) :]:
             if digest not in self._ghosts:
                 break
             self.recomputed_tokens += BLOCK
@@ -91,48 +82,73 @@ class PrefixCache:
 
     def session(self, session_id: str) -> Session | None:
         """What is known of a session."""
-        return self._sessions.get(session_id)
+        return self._sessions.find(session_id)
 
-    def read(self, session: Session) -> list[bytes]:
-        """The content of the blocks that are known of the beginning of a session."""
+    def read(self, session: Session, first: int, count: int) -> list[bytes]:
+        """The content of blocks `first ...` of a session, `count` at most, up to the first that is not known."""
         chain: list[bytes] = []
-        extend(chain, self._root(session.lane), session.tokens, len(session.tokens) // BLOCK)
-        return [self._pool.read(block) for block in self._index.find(chain)]
+        extend(chain, self._root(session.lane, session.owner), session.tokens, len(session.tokens) // BLOCK)
+        return [self._pool.read(block) for block in self._index.find(chain[first : first + count])]
 
-    def write(self, session_id: str, session: Session, contents: Many[bytes]) -> None:
-        """Take over what `read` gave, here or elsewhere, as much of its beginning as there is room for."""
-        contents = contents[: self._pool.capacity]
+    def write(self, session: Session, first: int, contents: Many[bytes]) -> int:
+        """Take over blocks `first ...` of a session; how many of them there was room for."""
+        contents = contents[: self._pool.capacity - first]
         chain: list[bytes] = []
-        extend(chain, self._root(session.lane), session.tokens, len(contents))
-        for digest, content in zip(chain, contents, strict=True):
+        extend(chain, self._root(session.lane, session.owner), session.tokens, first + len(contents))
+        self._index.touch(chain)  # what is there already must not make room for the rest
+        for digest, content in zip(chain[first:], contents, strict=True):
             if digest not in self._index:
-                self._pool.write(self._index.place(digest), content)
+                [block] = self._index.take(1)
+                self._written([digest], [block], partial(self._pool.write, block, content))
         self._index.touch(chain)
-        self._remember(session_id, session)
+        return len(contents)
+
+    def note(self, session_id: str, session: Session) -> None:
+        """`session` is what is known of it now."""
+        self._sessions.note(session_id, session)
+
+    def _found(self, sequence: Sequence) -> list[int]:
+        """The blocks of its longest known beginning: what everybody may find, or what was loaded for its session."""
+        # At least two tokens stay to be prefilled: the last one's logits are needed, and a chunk is never one token.
+        wanted = max(0, sequence.base - 2) // BLOCK
+        session = self._sessions.find(sequence.request.session_id or "")
+        blocks: list[int] = []
+        for owner in dict.fromkeys(("", session.owner if session is not None else "")):
+            chain: list[bytes] = []
+            extend(chain, self._root(sequence.lane, owner), sequence.tokens, wanted)
+            found = self._index.find(chain)
+            if not owner or len(found) > len(blocks):
+                blocks, sequence.chain, sequence.owner = found, chain, owner
+        return blocks
 
     def _store(self, row: int, chain: list[bytes], first: int) -> None:
         """Copy blocks `first ...` of `row` to where they are not yet."""
-        new = [place for place in range(first, len(chain)) if chain[place] not in self._index]
-        if new and new[-1] - new[0] + 1 == len(new) <= self._pool.capacity:
-            self._pool.store([self._index.place(chain[place]) for place in new], row, new[0])
-            return
-        for place in new[: self._pool.capacity]:
-            self._pool.store([self._index.place(chain[place])], row, place)
+        new = [place for place in range(first, len(chain)) if chain[place] not in self._index][: self._pool.capacity]
+        is_gapless = bool(new) and new[-1] - new[0] + 1 == len(new)
+        for places in [new] if is_gapless else [[place] for place in new]:
+            blocks = self._index.take(len(places))
+            digests = [chain[place] for place in places]
+            self._written(digests, blocks, partial(self._pool.store, blocks, row, places[0]))
+
+    def _written(self, digests: list[bytes], blocks: list[int], copy: Callable[[], None]) -> None:
+        """Make `digests` known once `copy` has filled their blocks: a block that was not filled must not be found."""
+        try:
+            copy()
+        except BaseException:
+            self._index.give_back(blocks)
+            raise
+        for digest, block in zip(digests, blocks, strict=True):
+            self._index.put(digest, block)
 
     def _note_session(self, sequence: Sequence) -> None:
         session_id = sequence.request.session_id
         if session_id is not None:
-            self._remember(session_id, Session(sequence.lane, tuple(sequence.tokens[: sequence.length])))
-
-    def _remember(self, session_id: str, session: Session) -> None:
-        self._sessions[session_id] = session
-        self._sessions.move_to_end(session_id)
-        if len(self._sessions) > _SESSIONS:
-            self._sessions.popitem(last=False)
+            tokens = array("i", sequence.tokens[: sequence.length])
+            self._sessions.note(session_id, Session(sequence.lane, tokens, sequence.owner))
 
     def _chain(self, sequence: Sequence, blocks: int) -> list[bytes]:
-        extend(sequence.chain, self._root(sequence.lane), sequence.tokens, blocks)
+        extend(sequence.chain, self._root(sequence.lane, sequence.owner), sequence.tokens, blocks)
         return sequence.chain[:blocks]
 
-    def _root(self, lane: Lane) -> bytes:
-        return root(lane, self._digest_of(lane.adapter))
+    def _root(self, lane: Lane, owner: str) -> bytes:
+        return root(lane, self._digest_of(lane.adapter), owner)

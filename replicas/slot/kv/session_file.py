@@ -2,20 +2,23 @@
 
     8 bytes magic | 4 bytes length of the header | header, JSON | blocks | 32 bytes SHA-256 of all before
 
-The header names the model by the digest of its files, the runtime and the provider: KV of another model, or of a
-kernel that computes other last bits, is refused. Blocks come one after another, as `BlockPool.read` gives them.
+The header names the model by the digest of its files, the runtime, the provider, the processor and the threads: KV of
+another model, or of kernels that may compute other last bits, is refused. Blocks come one after another, as
+`BlockPool.read` gives them.
 """
 
 import hashlib
 import struct
-from typing import Literal
+from array import array
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from replicas.engine import Determinism
 from replicas.errors import InvalidRequest
 from replicas.slot.kv.blocks import BLOCK
-from replicas.slot.kv.prefixes import Session
+from replicas.slot.kv.sessions import Session
 from replicas.slot.request.lane import Lane
 
 _MAGIC = b"SHOALKV1"
@@ -31,6 +34,8 @@ class Origin(BaseModel):
     model: str  # digest of its files
     runtime: str
     provider: str
+    processor: str
+    threads: int
     determinism: Determinism
     block_tokens: int = BLOCK
     block_bytes: int
@@ -45,7 +50,7 @@ class _Header(BaseModel):
     adapter: str | None
     adapter_digest: str
     is_long: bool
-    tokens: list[int]
+    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]]
     blocks: int
 
 
@@ -66,10 +71,9 @@ def packed(origin: Origin, session_id: str, session: Session, adapter_digest: st
     return content + hashlib.sha256(content).digest()
 
 
-class Unpacked(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Unpacked:
     """What `packed` put together."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     session_id: str
     session: Session
@@ -95,7 +99,7 @@ def unpacked(data: bytes, origin: Origin) -> Unpacked:
     if len(body) != header.blocks * size or len(header.tokens) != header.blocks * BLOCK:
         raise InvalidRequest("the saved session is damaged: its size is wrong", "data")
     blocks = [bytes(body[place * size : (place + 1) * size]) for place in range(header.blocks)]
-    session = Session(Lane(header.adapter, header.is_long), tuple(header.tokens))
+    session = Session(Lane(header.adapter, header.is_long), array("i", header.tokens))
     return Unpacked(session_id=header.session_id, session=session, adapter_digest=header.adapter_digest, blocks=blocks)
 
 

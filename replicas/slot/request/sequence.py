@@ -81,9 +81,9 @@ class Sequence:
         self.hidden_sum: NDArray[np.float64] | None = None  # of the prompt's tokens, when an embedding is wanted
         self.lookup: Lookup | None = None
         self.chain: list[bytes] = []  # digests of its first blocks, for the prefix cache
+        self.owner = ""  # the session that those blocks were loaded for, if they came from outside
         self.kept = 0  # blocks of it that the prefix cache has
-        self.cached = 0
-        self.restarts = 0
+        self.cached = self.restarts = 0
         self.is_seated = False  # it has a row
         self.is_aged = False  # it has waited too long to give way again
         self.is_done = False
@@ -133,7 +133,7 @@ class Sequence:
         self.base = len(self.tokens)
         self.length = 0
         self.saved = None
-        self.chain = []
+        self.chain, self.owner = [], ""
         self.kept = 0
 
     def take(self, choice: Choice, now_s: float) -> tuple[str, Finish | None]:
