@@ -1,6 +1,8 @@
 """What breaks stays where it is: the requests concerned get a typed error, the others lose nothing but time."""
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,4 +174,80 @@ def test_sampling_that_would_overflow_is_refused_or_greedy() -> None:
         engine.submit(_request("one", 20, sampled(repetition_penalty=1e-40, temperature=0.7)), Inbox())
     cold = sampled(max_tokens=12, ignore_eos=True, temperature=1e-40, top_p=0.9)
     assert collect(engine, _request("two", 20, cold)).text == _alone(20)
+    engine.close()
+
+
+def _not_a_number(kind: str, rows: slice) -> Callable[..., NDArray[np.float32]]:
+    """A pass of `Forward` whose results for some rows are NaN."""
+    run: Callable[..., NDArray[np.float32]] = getattr(Forward, kind)
+
+    def poisoned(*args: object) -> NDArray[np.float32]:
+        logits = run(*args)
+        logits[rows] = np.nan
+        return logits
+
+    return poisoned
+
+
+def test_a_model_that_gives_no_numbers_makes_the_engine_unhealthy_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = slot_engine(prefill_chunk=16)
+    with monkeypatch.context() as patched:
+        patched.setattr(Forward, "prefill", _not_a_number("prefill", slice(None)))
+        for number in range(2):
+            assert engine.is_healthy
+            assert isinstance(collect(engine, _request(str(number), 40)).final.error, EngineFailed)
+        assert not engine.is_healthy
+    assert collect(engine, _request("after", 20)).final.error is None
+    assert engine.is_healthy
+    engine.close()
+
+
+def test_one_row_without_numbers_among_good_ones_is_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, gate = slot_engine(2), threading.Event()
+    good = Inbox(gate)
+    engine.submit(_request("good", 20, sampled(max_tokens=200, ignore_eos=True)), good)
+    good.begun()
+    monkeypatch.setattr(Forward, "decode", _not_a_number("decode", slice(1, None)))
+    bad = [Inbox() for _ in range(3)]
+    for number, inbox in enumerate(bad):
+        engine.submit(_request(str(number), 20), inbox)
+    gate.set()
+    assert all(isinstance(inbox.final().error, EngineFailed) for inbox in bad)
+    assert engine.is_healthy
+    assert good.final().error is None
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", ["prefill", "decode"])
+def test_a_provider_whose_trial_gives_no_numbers_is_refused(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(Forward, kind, _not_a_number(kind, slice(None)))
+    with pytest.raises(EngineFailed, match="cpu: the model's output is not a number"):
+        slot_engine()
+
+
+def test_embeddings_that_are_no_numbers_make_the_engine_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Forward, "embed", _not_a_number("embed", slice(None)))
+    engine = slot_engine()
+    for number in range(2):
+        assert engine.is_healthy
+        embedding = replace(_request(str(number), 20), wants_embedding=True)
+        assert isinstance(collect(engine, embedding).final.error, EngineFailed)
+    assert not engine.is_healthy
+    engine.close()
+
+
+def test_a_requests_own_error_is_no_failure_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*args: object) -> None:
+        raise InvalidRequest("the grammar allows nothing to follow here", "regex")
+
+    engine = slot_engine()
+    with monkeypatch.context() as patched:
+        patched.setattr(Forward, "decode", refused)
+        assert isinstance(collect(engine, _request("one", 20)).final.error, InvalidRequest)
+    assert engine.is_healthy
+    assert [record for record in caplog.records if record.exc_info] == []
     engine.close()

@@ -14,6 +14,7 @@ from replicas.slot.start.fitting import Fit, Question, fitted
 from replicas.slot.start.place import Provider
 from replicas.slot.start.providers import available, candidates, first_working, open_session
 from replicas.slot.start.sizing import SPARE_ROWS, Sizes, Wanted
+from replicas.slot.start.trial import try_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ def open_model(export: Export, config: SlotConfig, host: Host) -> Opened:
         )
         slab = KvSlab(export, sizes.slots + SPARE_ROWS, sizes.max_len, provider)
         forward = Forward(session, export, slab, sizes.slots, sizes.max_len, adapters)
-        forward.prefill(0, (0, 0), 0)
-        forward.decode(0, (0,), (2,))
+        try_step(forward)
         return forward, slab, fit
 
     working = first_working(candidates(config.provider, available()), attempt)

@@ -17,6 +17,7 @@ from replicas.slot.model.forward import Forward
 from replicas.slot.start import devices
 from replicas.slot.start.place import PREFERENCE, Provider
 from replicas.slot.start.providers import open_session
+from replicas.slot.start.trial import try_step
 
 _logger = logging.getLogger(__name__)
 
@@ -40,10 +41,7 @@ def probed(provider: Provider, model: Path | None) -> dict[str, object]:
 def _step(provider: Provider, export: Export) -> None:
     session = open_session(export, provider, 1, is_spinning=False)
     forward = Forward(session, export, KvSlab(export, 1, _TOKENS, provider), 1, _TOKENS)
-    forward.prefill(0, (0, 0), 0)
-    logits = forward.decode(0, (0,), (2,))
-    if not bool((abs(logits) < float("inf")).all()):
-        raise EngineFailed("the model's output is not a number")
+    try_step(forward)
     forward.close()
 
 

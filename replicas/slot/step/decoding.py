@@ -7,6 +7,7 @@ gets the error, the others have lost nothing but time.
 
 import logging
 
+from replicas.errors import ShoalError
 from replicas.slot.request.choice import Choice
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.step.passes import Passes
@@ -45,10 +46,12 @@ class Decoding:
         began_s = clock()
         try:
             choices = self._passes.decode(row, group)
-            work.failures_in_a_row = 0
+        except ShoalError:  # a request's own
+            choices = self._one_by_one(row, group)
         except Exception:
             _logger.exception("decode failed", extra={"model": work.limits.model, "rows": len(group)})
             choices = self._one_by_one(row, group)
+        work.ran(choices)
         work.tally.decoded(len(group), clock() - began_s)
         for place, (sequence, choice) in enumerate(zip(group, choices, strict=True), row):
             if sequence.is_done or sequence.run:
@@ -66,11 +69,13 @@ class Decoding:
         for place, sequence in enumerate(group, row):
             try:
                 choices += self._passes.decode(place, [sequence])
-                work.failures_in_a_row = 0
+                continue
+            except ShoalError as own:
+                failed.append((sequence, own))
             except Exception as alone:
                 _logger.exception("a row failed alone", extra={"model": work.limits.model})
-                choices.append(None)
                 failed.append((sequence, alone))
+            choices.append(None)
         is_model_broken = len(failed) == len(group)
         for sequence, error in failed:
             work.broke(sequence, error, is_model_broken=is_model_broken)

@@ -15,6 +15,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from replicas.errors import ShoalError
 from replicas.slot.request.lookup import MOST, Lookup
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.step.passes import Extension
@@ -110,10 +111,13 @@ class Extending:
         began_s = work.requests.clock()
         try:
             logits = self._extension.extend(row, sequence, tokens)
+        except ShoalError as own:
+            work.broke(sequence, own)
+            return None
         except Exception as error:
             _logger.exception("extension failed", extra={"model": work.limits.model, "tokens": len(tokens)})
             work.broke(sequence, error)
             return None
-        work.failures_in_a_row = 0
+        work.ran_well(bool(np.isfinite(logits[-1].max())))  # NaN if any of it is
         work.tally.decode_s += work.requests.clock() - began_s
         return logits

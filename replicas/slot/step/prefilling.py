@@ -7,6 +7,7 @@ the prefix cache. A batch request that has waited long enough does not give way 
 
 import logging
 
+from replicas.errors import ShoalError
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.step.passes import Passes
 from replicas.slot.step.work import Work
@@ -81,11 +82,14 @@ class Prefilling:
         began_s = work.requests.clock()
         try:
             choice = self._passes.prefill(row, sequence, tokens)
+        except ShoalError as own:
+            work.broke(sequence, own)
+            return
         except Exception as error:
             _logger.exception("prefill failed", extra={"model": work.limits.model, "tokens": tokens})
             work.broke(sequence, error)
             return
-        work.failures_in_a_row = 0
+        work.ran([choice])
         seconds = work.requests.clock() - began_s
         work.tally.prefilled(tokens, seconds)
         work.pace.prefilled(tokens, seconds)

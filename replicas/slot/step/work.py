@@ -1,6 +1,7 @@
 """What the stages of a step share, and the one place where a chosen token is taken."""
 
 import math
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class Work:
     prefixes: Prefixes
     tally: Tally
     pace: Pace
-    failures_in_a_row: int = 0  # of runs of the model
+    failures_in_a_row: int = 0  # of runs of the model; one whose rows are all NaN is one
 
     def take(self, row: int, sequence: Sequence, choice: Choice) -> None:
         """`sequence`, in `row`, goes on with `choice`; it ends if that was the last or is broken."""
@@ -64,6 +65,16 @@ class Work:
         self.rows.compact()
         self.requests.put_back(sequence)
 
+    def ran(self, choices: Many[Choice | None]) -> None:
+        """A run of the model returned. One without a choice says nothing of its numbers."""
+        made = [choice for choice in choices if choice is not None]
+        if made:
+            self.ran_well(any(not math.isnan(choice.logprob) for choice in made))
+
+    def ran_well(self, is_number: bool) -> None:
+        """A run of the model returned; whether there is a number in what came out."""
+        self.failures_in_a_row = 0 if is_number else self.failures_in_a_row + 1
+
     def broke(self, sequence: Sequence, error: Exception, *, is_model_broken: bool = True) -> None:
         """A call for `sequence` failed for good: it gets the error. An error of ours is the request's own fault."""
         if isinstance(error, ShoalError):
@@ -76,7 +87,9 @@ class Work:
     def ended(self, row: int, sequence: Sequence) -> None:
         """An answer without tokens is complete."""
         hidden = sequence.hidden_sum
-        if hidden is not None and not np.isfinite(hidden).all():
+        is_number = hidden is None or bool(np.isfinite(hidden).all())
+        self.ran_well(is_number)
+        if not is_number:
             self._not_a_number(sequence)
             return
         self.prefixes.keep(row, sequence)
