@@ -16,6 +16,8 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator, ValidationError
 
+from bench.aim import Aim
+from bench.aim import tree as aims_tree
 from bench.engine.measures import decode_tokens_s
 from bench.schemas import generated
 from cluster.environment import shoal_home
@@ -25,6 +27,7 @@ from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 
 RESULT = Path("bench/results/grammar.json")
+VALID_AIM, COST_AIM = 1.0, 0.05
 DEADLINE_S = 3600.0
 ANSWER_TOKENS = 256
 PRICED_TOKENS = 96
@@ -142,6 +145,15 @@ def prices(engine: SlotEngine, streams: int, rounds: int) -> list[Price]:
     return [Price(streams, name, plain, statistics.median(runs[1:])) for name, runs in found.items()]
 
 
+def aims(found: Validity, paid: list[Price]) -> list[Aim]:
+    """Every answer that ended by itself is valid, and every grammar is cheap at every number of streams."""
+    share = found.valid / found.ended if found.ended else 0.0
+    return [
+        Aim(f"valid of the {found.ended} that ended, {found.schemas} schemas", share, VALID_AIM),
+        *(Aim(f"cost, {one.grammar}, {one.streams} streams", one.cost, COST_AIM, is_ceiling=True) for one in paid),
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.grammar", description="Validity and price of grammars.")
     parser.add_argument("--quick", action="store_true", help="about a minute: 40 schemas, one round")
@@ -166,8 +178,11 @@ def main() -> int:
     for price in paid:
         row = f"{price.streams:>8} {price.grammar:>14} {price.without_tokens_s:>9.1f} {price.with_tokens_s:>9.1f}"
         print(f"{row} {price.cost:>7.1%}")
+    reached = aims(found, paid)
+    print("\n".join(map(str, reached)))
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     told = {"validity": asdict(found), "prices": [{**asdict(price), "cost": price.cost} for price in paid]}
+    told["aims"] = aims_tree(reached)
     chosen.json.write_text(json.dumps(told, indent=1) + "\n")
     return int(bool(found.invalid))
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from bench.aim import Aim
+from bench.aim import tree as aims_tree
 from bench.engine.conversation import CACHE_AIM, Talk
 from bench.engine.race import Row
 from bench.engine.stalls import AIM as STALL_AIM
@@ -12,26 +14,6 @@ from bench.engine.worker import LLAMA, REPACKED
 RAW_AIM, GENAI_AIM, GENAI_STREAMS = 0.95, 2.0, 8
 LLAMA_AIMS = {1: 1.05, 8: 1.5, 16: 1.8}
 COLUMNS = ("decode/s", "total/s", "TTFT p50", "p99 ms", "ITL p50", "p99 ms")
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """What was to be reached. `is_ceiling`: less is better."""
-
-    what: str
-    figure: float
-    aim: float
-    is_ceiling: bool = False
-
-    @property
-    def is_reached(self) -> bool:
-        return self.figure <= self.aim if self.is_ceiling else self.figure >= self.aim
-
-    def __str__(self) -> str:
-        bound = "at most" if self.is_ceiling else "at least"
-        return (
-            f"{self.what}: {self.figure:.2f}, aim {bound} {self.aim:.2f}: {'reached' if self.is_reached else 'MISSED'}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +104,5 @@ def tree(found: Found) -> dict[str, object]:
         "missing": found.missing,
         "turn_10": [asdict(talk) for talk in found.talks],
         "long_prompt": None if stall is None else {**asdict(stall), "ratio": stall.ratio},
-        "aims": [{**asdict(aim), "is_reached": aim.is_reached} for aim in found.aims()],
+        "aims": aims_tree(found.aims()),
     }

@@ -6,7 +6,7 @@ from collections import Counter
 import openai
 import pytest
 
-from bench.tools.__main__ import Outcome, Row, measure, table
+from bench.tools.__main__ import CHOICE, FREE, Outcome, Row, aims, measure, table
 from bench.tools.cases import Case, cases
 from bench.tools.ways import Said, by_choice, free_text, required
 from replicas.engine import ToolCall
@@ -84,7 +84,22 @@ def test_the_ways_with_tools_ask_a_real_instance() -> None:
             measure(client, "echo", ("free", free_text), asked)
 
 
-def test_the_table_says_whether_the_aim_was_reached() -> None:
-    low, high = Row("a", 0.95, 0.70, 0.9, 1.0), Row("b", 0.95, 0.80, None, 1.0)
-    assert "MISSED" in table([low])
-    assert "reached" in table([low, high])
+FREE_ROW = Row(FREE, 70, right=0.95, exact=0.80, no_tool=None, time_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("right", "exact", "reached"),
+    [
+        (0.90, 57 / 70, [True, True, True]),
+        (0.89, 57 / 70, [False, True, True]),
+        (0.90, 56 / 70, [True, True, False]),
+        (0.90, 0.70, [True, False, False]),
+    ],
+)
+def test_every_claim_is_judged_by_its_own_figure(right: float, exact: float, reached: list[bool]) -> None:
+    chosen = Row(CHOICE, 70, right, exact, no_tool=0.9, time_s=1.0)
+    best = Row("call required, grammar", 70, right=1.0, exact=1.0, no_tool=None, time_s=1.0)
+    judged = aims([FREE_ROW, chosen, best])
+    assert [aim.is_reached for aim in judged] == reached
+    shown = table([FREE_ROW, chosen, best])
+    assert [line.endswith("reached") for line in shown.splitlines()[-3:]] == reached
