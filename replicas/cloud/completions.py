@@ -35,8 +35,13 @@ class CompletionsReader:
         self._has_refused = False
         self._deltas = 0
         self._logprobs: list[float] = []
-        self.spent = Spent()
+        self._spent: Spent | None = None
         self.is_done = False
+
+    @property
+    def spent(self) -> Spent:
+        """What the answer has used so far: until the cloud counts, each piece of it is taken for a token."""
+        return self._spent or Spent(Usage(0, self._deltas))
 
     def event(self, event: Event) -> list[Chunk]:
         """The chunks of an event."""
@@ -115,15 +120,13 @@ class CompletionsReader:
 
     def _count(self, value: object) -> None:
         if not isinstance(value, Mapping):
-            if not self.spent.is_settled:
-                self.spent = Spent(Usage(0, self._deltas))
             return
         details = fields(value.get("prompt_tokens_details"))
         prompt = count(value.get("prompt_tokens"))
         cached = min(count(details.get("cached_tokens")), prompt)
         write = min(count(details.get("cache_write_tokens")), prompt - cached)
         usage = Usage(prompt, count(value.get("completion_tokens")), cached)
-        self.spent = Spent(usage, write, cost_usd=number(value.get("cost")), is_settled=True)
+        self._spent = Spent(usage, write, cost_usd=number(value.get("cost")), is_settled=True)
 
 
 def _words(content: object) -> str:

@@ -34,8 +34,16 @@ class MessagesReader:
         self._model = self.reason = ""
         self._stop_sequence: str | None = None
         self._deltas = 0
-        self.spent = Spent()
+        self._spent = Spent()
         self.is_done = False
+
+    @property
+    def spent(self) -> Spent:
+        """What the answer has used so far: until the cloud counts, each piece of it is taken for a token."""
+        known = self._spent
+        if known.is_settled or known.usage.generated >= self._deltas:
+            return known
+        return replace(known, usage=replace(known.usage, generated=self._deltas))
 
     def event(self, event: Event) -> list[Chunk]:
         """The chunks of an event."""
@@ -124,6 +132,7 @@ class MessagesReader:
             arguments = text(delta.get("partial_json"))
             block.has_arguments = block.has_arguments or bool(arguments)
             return [self._call(CallPiece(block.call, None, arguments))] if arguments else []
+        self._deltas += 1
         return [self._native("delta", delta)]
 
     def _stop(self, index: int) -> list[Chunk]:
@@ -139,17 +148,15 @@ class MessagesReader:
     def _count(self, value: object, *, is_settled: bool) -> None:
         """Take over the counts that are given: later ones replace earlier ones, absent ones leave them."""
         if not isinstance(value, dict):
-            generated = max(self.spent.usage.generated, self._deltas)
-            self.spent = replace(self.spent, usage=replace(self.spent.usage, generated=generated))
             return
-        before = self.spent
+        before = self._spent
         fresh = before.usage.prompt - before.usage.cached - before.cache_write
         cached = _given(value, "cache_read_input_tokens", before.usage.cached)
         write = _given(value, "cache_creation_input_tokens", before.cache_write)
         hour = _given(fields(value.get("cache_creation")), "ephemeral_1h_input_tokens", before.cache_write_1h)
         prompt = _given(value, "input_tokens", fresh) + cached + write
         usage = Usage(prompt, _given(value, "output_tokens", before.usage.generated), cached)
-        self.spent = replace(before, usage=usage, cache_write=write, cache_write_1h=hour, is_settled=is_settled)
+        self._spent = replace(before, usage=usage, cache_write=write, cache_write_1h=hour, is_settled=is_settled)
 
     def _text(self, said: str) -> Chunk:
         self._deltas += 1

@@ -12,11 +12,15 @@ class Reader(Protocol):
 
     id: str
     """Of the chunks."""
-    spent: Spent
     is_done: bool
     """The stream has said that it is over."""
     reason: str
     """Why the answer ended, in the cloud's own word; empty as long as it has not said."""
+
+    @property
+    def spent(self) -> Spent:
+        """What the answer has used so far."""
+        ...
 
     def event(self, event: Event) -> list[Chunk]:
         """The chunks of an event; none has a Final."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from replicas.cloud.answer import CloudChunk, CloudFinal, Native, Spent
+from replicas.cloud.answer import Cloud, CloudChunk, CloudFinal, Native, Spent
 from replicas.cloud.anthropic import AnthropicCloud
 from replicas.cloud.endpoint import Endpoint
 from replicas.cloud.openai import OpenAICloud
@@ -27,9 +27,7 @@ def endpoint(url: str, quiet_s: float = 30.0) -> Endpoint:
     return Endpoint("far", url, "FAR_KEY", quiet_s)
 
 
-def cloud(
-    kind: CloudKind, at: Endpoint, environment: Mapping[str, str] = MappingProxyType(ENVIRONMENT)
-) -> AnthropicCloud | OpenAICloud:
+def cloud(kind: CloudKind, at: Endpoint, environment: Mapping[str, str] = MappingProxyType(ENVIRONMENT)) -> Cloud:
     return AnthropicCloud(at, environment) if kind == "anthropic" else OpenAICloud(at, environment)
 
 

@@ -73,7 +73,8 @@ def test_openrouters_error_in_the_middle_of_an_answer_is_told_by_its_code(is_str
 def test_what_came_before_a_stream_broke_is_not_lost(kind: CloudKind, fault: str) -> None:
     got = told(kind, f"faults: [{{kind: {fault}, after_tokens: 5}}]")
     assert got.text == "Name the seven seas"
-    assert got.spent.usage.generated <= 5
+    assert got.spent.usage.generated == 5
+    assert got.spent.usage.prompt == (9 if kind == "anthropic" else 0)
 
 
 @BOTH
@@ -258,6 +259,44 @@ def test_one_connection_serves_request_after_request(kind: CloudKind) -> None:
 
     heads = asyncio.run(ask_thrice())
     assert (heads.count(b"connected"), len(heads)) == (1, 4)
+
+
+MIXED = """
+seed: 7
+answers: [{when: {has_tools: false}, text: "one two three four five six seven eight"}]
+faults:
+"""
+KINDS_OF_FAULT = "429 500 529 reset cut unfinished malformed error_event html duplicates wrong_content_type no_usage"
+
+
+@BOTH
+def test_of_many_requests_at_once_each_ends_in_an_answer_or_an_error_of_its_own(kind: CloudKind) -> None:
+    lines = [f"- {{kind: {one}, probability: 0.08}}" for one in KINDS_OF_FAULT.split() if not one.isdigit()]
+    lines += [
+        f"- {{kind: status, status: {one}, probability: 0.08}}" for one in KINDS_OF_FAULT.split() if one.isdigit()
+    ]
+
+    async def ask_all(url: str) -> list[str]:
+        far = cloud(kind, endpoint(url))
+
+        async def one(number: int) -> str:
+            try:
+                sent = cleared(kind, question(kind, is_stream=number % 3 > 0))
+                chunks = [chunk async for chunk in far.ask(sent)]
+            except CloudError as error:
+                return type(error).__name__
+            assert chunks[-1].final is not None
+            return "".join(chunk.text for chunk in chunks)
+
+        found = await asyncio.gather(*(one(number) for number in range(200)))
+        await far.close()
+        return found
+
+    with playing(MIXED + "\n".join(lines)) as played:
+        found = asyncio.run(ask_all(played.url + PATHS[kind]))
+        assert len(played.ended()) == 200
+    assert set(found) == {"one two three four five six seven eight", "CloudBusy", "CloudBroken"}
+    assert found.count("CloudBusy") + found.count("CloudBroken") > 50
 
 
 @pytest.mark.parametrize(
