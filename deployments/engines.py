@@ -42,7 +42,11 @@ def _paged_engine(plan: PoolPlan) -> Engine:
 
 
 def load_adapters(engine: SlotEngine, plan: PoolPlan) -> None:
-    """Load the adapters of `plan`. One that does not fit is logged: who names it is refused, the others are not."""
+    """Load the adapters of `plan`; all of them fitted when it was made, or `shoal up` had stopped.
+
+    One that was changed or taken away since is logged, for a replica that Serve starts later must start all the same:
+    who names the adapter is refused, the others are not.
+    """
     for name in plan.adapters:
         try:
             engine.load_adapter(name, plan.path / ADAPTERS / name)

@@ -1,4 +1,4 @@
-"""Engines of a plan: every setting reaches them, adapters are loaded with them, a broken adapter costs only itself."""
+"""Engines of a plan: every setting reaches them, adapters are loaded, one that broke costs only itself."""
 
 import shutil
 from contextlib import closing
@@ -64,7 +64,9 @@ def test_what_a_plan_leaves_open_the_engine_chooses() -> None:
     assert config.prefill_chunk == SlotConfig().prefill_chunk
 
 
-def test_adapters_are_loaded_and_a_broken_one_costs_only_itself(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_adapters_are_loaded_and_one_that_broke_since_the_plan_costs_only_itself(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     plan = PoolPlan("tiny", model, EnginePlan(slots=2), context_tokens=128, adapters=("broken", "fits"))
     asked = Generation("a", (5, 6, 7), Sampling(max_tokens=4), adapter="fits")
     engine = build_engine(plan)
