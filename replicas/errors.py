@@ -6,6 +6,7 @@ A class says who must act and which HTTP status the edge renders; a dialect only
     ├── InvalidRequest         400  the caller: the request can never work as it is
     │   └── ContextOverflow    400  the caller: the prompt is longer than the model's context
     ├── Unauthenticated        401  the caller: an API key that is good
+    ├── BudgetSpent            402  the operator: a larger budget, or local models in the route
     ├── Forbidden              403  the caller: a key that may do it, or the operator: the settings
     ├── Withheld               403  the caller: a private request may not leave; a local model answers it
     ├── NotFound               404  the caller: no such model, job or path
@@ -63,6 +64,19 @@ class Unauthenticated(ShoalError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class BudgetSpent(ShoalError):
+    """A cloud would have to be paid, and `budget` has too little left for that."""
+
+    status = 402
+
+    def __init__(self, budget: str) -> None:
+        super().__init__(budget)
+        self.budget = budget
+
+    def __str__(self) -> str:
+        return f"the budget {self.budget!r} is spent; local models cost nothing"
 
 
 class Forbidden(ShoalError):

@@ -4,6 +4,7 @@ Each price names its source and the day it was read; the file is checked when it
 tokens and change without notice: a figure from here is always shown with `as_of`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from replicas.cloud.answer import Spent
 from replicas.engine import Usage
 from replicas.errors import NotFound, SettingsError
 
@@ -23,7 +25,10 @@ Words = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens of one cloud model, and where and when that was read."""
+    """USD per million tokens of one cloud model, and where and when that was read.
+
+    To write a prompt to the cloud's cache costs as much as to read it, where nothing else is said.
+    """
 
     id: str
     vendor: str
@@ -32,11 +37,31 @@ class Price:
     output_usd: float
     source: str
     read_on: date
+    cache_write_usd: float | None = None
+    cache_write_1h_usd: float | None = None
 
     def cost_usd(self, usage: Usage) -> float:
         """What `usage` costs; its cached prompt tokens at the cached price."""
         fresh = (usage.prompt - usage.cached) * self.input_usd
         return (fresh + usage.cached * self.cached_input_usd + usage.generated * self.output_usd) / MILLION
+
+    def spent_usd(self, spent: Spent) -> float:
+        """What a cloud charges: by its own word, else for the tokens it counted, those of its cache as such."""
+        if spent.cost_usd is not None:
+            return spent.cost_usd
+        write, write_1h = self._writes_usd
+        longer = min(spent.cache_write_1h, spent.cache_write)
+        extra = (spent.cache_write - longer) * (write - self.input_usd) + longer * (write_1h - self.input_usd)
+        return self.cost_usd(spent.usage) + extra / MILLION
+
+    def worst_usd(self, tokens_in: int, tokens_out: int) -> float:
+        """The most that so many tokens cost: none in the cache, all written to it."""
+        return (tokens_in * max(self.input_usd, *self._writes_usd) + tokens_out * self.output_usd) / MILLION
+
+    @property
+    def _writes_usd(self) -> tuple[float, float]:
+        write = self.input_usd if self.cache_write_usd is None else self.cache_write_usd
+        return write, write if self.cache_write_1h_usd is None else self.cache_write_1h_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +78,11 @@ class PriceList:
                 return price
         raise NotFound("price", model, "there is " + ", ".join(price.id for price in self.prices))
 
+    def having(self, prices: Sequence[Price]) -> "PriceList":
+        """With `prices` in the place of those of the same names."""
+        new = {price.id for price in prices}
+        return PriceList(self.as_of, (*(price for price in self.prices if price.id not in new), *prices))
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -64,6 +94,8 @@ class _Entry(BaseModel):
     output: Usd
     source: Words
     read_on: date
+    cache_write: Usd | None = None
+    cache_write_1h: Usd | None = None
 
 
 class _File(BaseModel):
@@ -90,7 +122,7 @@ def read_prices(data: bytes) -> PriceList:
     if len(set(names)) < len(names):
         raise SettingsError("the price file names a model twice")
     prices = (
-        Price(e.id, e.vendor, e.input, e.cached_input, e.output, source=e.source, read_on=e.read_on)
+        Price(e.id, e.vendor, e.input, e.cached_input, e.output, e.source, e.read_on, e.cache_write, e.cache_write_1h)
         for e in found.models
     )
     return PriceList(found.as_of, tuple(prices))

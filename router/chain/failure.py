@@ -15,6 +15,7 @@ from replicas.cloud.errors import CloudBusy, CloudDenied, CloudRefused
 from replicas.engine import Final, Finish
 from replicas.errors import (
     BodyTooLarge,
+    BudgetSpent,
     ContextOverflow,
     DeadlineExceeded,
     EngineFailed,
@@ -87,6 +88,7 @@ _READINGS: tuple[tuple[type[ShoalError], Reading], ...] = (
     (BodyTooLarge, _UNFIT),
     (NotFound, _UNFIT),
     (Withheld, Reading(Reason.UNFIT, "elsewhere", 4)),
+    (BudgetSpent, Reading(Reason.UNFIT, "elsewhere", 4)),
     (CloudDenied, Reading(Reason.DENIED, "elsewhere", 2, is_fault=True)),
     (DeadlineExceeded, Reading(Reason.LATE, "elsewhere", 2)),
 )

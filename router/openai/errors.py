@@ -1,12 +1,13 @@
 """Errors in the words of the OpenAI dialect: the type follows from the HTTP status, the code from the class."""
 
-from replicas.errors import ContextOverflow, InvalidRequest, NotFound, Overloaded, ShoalError
+from replicas.errors import BudgetSpent, ContextOverflow, InvalidRequest, NotFound, Overloaded, ShoalError
 from router import sse
 from router.wording import public_words
 
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "insufficient_quota",
     403: "permission_error",
     404: "invalid_request_error",
     408: "timeout_error",
@@ -36,6 +37,8 @@ def _param(error: ShoalError) -> str | None:
 def _code(error: ShoalError) -> str | None:
     if isinstance(error, ContextOverflow):
         return "context_length_exceeded"
+    if isinstance(error, BudgetSpent):
+        return "insufficient_quota"
     if isinstance(error, NotFound):
         return f"{error.kind}_not_found"
     return "rate_limit_exceeded" if isinstance(error, Overloaded) else None

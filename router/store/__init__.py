@@ -1,8 +1,9 @@
-"""The SQL store: keys and usage. SQLite in a file by default, PostgreSQL by URL. Nothing outside knows SQL."""
+"""The SQL store: keys, usage and money. SQLite in a file by default, PostgreSQL by URL. Nothing outside knows SQL."""
 
 from router.store.address import StoreAddress
+from router.store.ledger import Entry
 from router.store.store import Store, open_store
 from router.store.usage import Use
 from router.store.write_behind import WriteBehind
 
-__all__ = ["Store", "StoreAddress", "Use", "WriteBehind", "open_store"]
+__all__ = ["Entry", "Store", "StoreAddress", "Use", "WriteBehind", "open_store"]

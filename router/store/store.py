@@ -1,8 +1,10 @@
 """The store, opened: its tables are there and up to date."""
 
 from router.store.address import StoreAddress
+from router.store.budgets import BudgetTable
 from router.store.database import Database
 from router.store.keys import KeyTable
+from router.store.ledger import LedgerTable
 from router.store.usage import UsageTable
 
 
@@ -13,6 +15,8 @@ class Store:
         self._database = database
         self.keys = KeyTable(database)
         self.usage = UsageTable(database)
+        self.budgets = BudgetTable(database)
+        self.ledger = LedgerTable(database)
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,0 +1,140 @@
+"""Budgets at work in one process; what they hold is in the store, and so common to all processes.
+
+Before a cloud is asked, the worst case is reserved: that waits for the store, in a thread. Settling does not wait; it
+goes through a queue, and if it is lost, the worst case stays taken until the reservation ends. Rules see a state that
+is a second old at most. Where the store does not answer nothing can be reserved, so everything counts as spent.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol, TypeAlias
+from uuid import uuid4
+
+from replicas.errors import ShoalError
+from router.budget.budget import Budget, Claim, Reservation, claims_of
+from router.budget.money import nano_of
+from router.budget.payer import Payer
+
+logger = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["ok", "low", "spent"]
+
+LOW = 0.8  # of a limit: a choice
+FRESH_S = 1.0
+KNOWN = 1_000  # payers whose state is kept
+GRACE_S = 60.0  # that a settlement may take to be written
+
+
+class Till(Protocol):
+    """Where the money is. Both block, and raise Unavailable."""
+
+    def reserve(self, reservation: Reservation, now: float) -> None:
+        """Take from every claim, or raise BudgetSpent and take nothing."""
+        ...
+
+    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+        """What is taken of each claim, in nano-dollars."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of a reservation."""
+
+    reservation: Reservation
+    cost_nano: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """Money that is held while a cloud is asked; `cost_usd` is what of it was spent."""
+
+    reservation: Reservation
+    cost_usd: float = 0.0
+
+
+class Budgets:
+    """Says how the budgets stand, and holds money. `settle` must not wait. Lives on one event loop."""
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        till: Till,
+        settle: Callable[[Settlement], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._budgets = tuple(budgets)
+        self._till = till
+        self._settle = settle
+        self._clock = clock
+        self._states: dict[tuple[Claim, ...], tuple[float, State]] = {}
+        self._reading = asyncio.Lock()
+
+    async def state(self, payer: Payer) -> State:
+        """How the tightest budget of `payer` stands."""
+        claims = self._claims(payer)
+        if not claims:
+            return "ok"
+        if self._is_stale(claims):
+            async with self._reading:
+                if self._is_stale(claims):
+                    await self._read(claims)
+        return self._states[claims][1]
+
+    @asynccontextmanager
+    async def held(self, payer: Payer, worst_usd: float, deadline_s: float) -> AsyncGenerator[Hold, None]:
+        """`worst_usd` of the budgets of `payer`, for the length of a block that calls a cloud for `deadline_s` at most,
+        and says in `cost_usd` what that has cost, also when it fails: 0 gives all of it back. A price that nobody knows
+        is infinite. Raises BudgetSpent, Unavailable."""
+        claims, now = self._claims(payer), self._clock()
+        reservation = Reservation(uuid4().hex, nano_of(worst_usd), now + deadline_s + GRACE_S, claims)
+        hold = Hold(reservation)
+        if claims:
+            await self._reserve(reservation, now)
+        try:
+            yield hold
+        finally:
+            if claims:
+                self._settle(Settlement(reservation, nano_of(hold.cost_usd)))
+
+    async def _reserve(self, reservation: Reservation, now: float) -> None:
+        taking = asyncio.ensure_future(asyncio.to_thread(self._till.reserve, reservation, now))
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(lambda done: self._give_back(done, reservation))
+            raise
+
+    def _give_back(self, done: "asyncio.Future[None]", reservation: Reservation) -> None:
+        """Who asked has left while the store was at it."""
+        if not done.cancelled() and done.exception() is None:
+            self._settle(Settlement(reservation, 0))
+
+    def _claims(self, payer: Payer) -> tuple[Claim, ...]:
+        return claims_of(self._budgets, payer, datetime.fromtimestamp(self._clock(), UTC).date())
+
+    def _is_stale(self, claims: tuple[Claim, ...]) -> bool:
+        found = self._states.get(claims)
+        return found is None or self._clock() - found[0] > FRESH_S
+
+    async def _read(self, claims: tuple[Claim, ...]) -> None:
+        now = self._clock()
+        try:
+            state = worst(claims, await asyncio.to_thread(self._till.taken, claims, now))
+        except ShoalError as error:
+            logger.warning("the budgets could not be read: %s", error)
+            state = "spent"
+        if len(self._states) >= KNOWN:
+            self._states.clear()
+        self._states[claims] = (self._clock(), state)
+
+
+def worst(claims: Sequence[Claim], taken: Sequence[int]) -> State:
+    """The state of the claim of which the most is taken."""
+    share = max((nano / claim.limit_nano for claim, nano in zip(claims, taken, strict=True)), default=0.0)
+    return "spent" if share >= 1 else "low" if share >= LOW else "ok"

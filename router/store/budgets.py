@@ -1,0 +1,115 @@
+"""Money in the store. One statement compares and takes, so processes that reserve at once never take too much together;
+a reservation takes from all its accounts in one transaction.
+
+Every transaction locks accounts in the same order, and an account before its reservations, so none ends another. A
+reservation whose process died is given back when it has ended and its room is needed. If it is settled after that all
+the same, its whole cost is added: what was spent is counted, even past a limit.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
+
+from replicas.errors import BudgetSpent
+from router.budget.budget import Claim, Reservation
+from router.budget.budgets import Settlement
+from router.store.database import Database
+from router.store.money_tables import budgets, reservations
+
+
+class BudgetTable:
+    """The accounts in `database`. Methods block, and raise Unavailable. Times are seconds since 1970."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def reserve(self, reservation: Reservation, now: float) -> None:
+        """Take from every claim, or raise BudgetSpent and take nothing."""
+        try:
+            self._reserve(reservation)
+        except BudgetSpent:
+            if not self._expire(reservation.claims, now):
+                raise
+            self._reserve(reservation)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Put what calls have cost in the place of what was reserved for them: of all, or of none."""
+        pairs = [(claim, one) for one in settlements for claim in one.reservation.claims]
+        with self._database.writing() as connection:
+            for claim in sorted({claim for claim, _ in pairs}):
+                _lock(connection, claim)
+            for claim, one in pairs:
+                gone = _within(reservations, claim) & (reservations.c.id == one.reservation.id)
+                _move(connection, claim, one.cost_nano - _free(connection, gone))
+
+    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+        """What is taken of each claim, by reservations that have not ended and for good."""
+        with self._database.reading() as connection:
+            return [_taken(connection, claim, now) for claim in claims]
+
+    def accounts(self, periods: Sequence[str]) -> dict[tuple[str, str], int]:
+        """What is taken of every account of `periods`, by account and period."""
+        wanted = select(budgets).where(budgets.c.period.in_(periods)).order_by(budgets.c.account, budgets.c.period)
+        with self._database.reading() as connection:
+            return {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(wanted)}
+
+    def _reserve(self, reservation: Reservation) -> None:
+        with self._database.writing() as connection:
+            for claim in reservation.claims:
+                has_room = reservation.nano <= claim.limit_nano
+                if not has_room or connection.execute(self._taking(reservation, claim)).first() is None:
+                    raise BudgetSpent(claim.account)
+                name = {"id": reservation.id, "account": claim.account, "period": claim.period}
+                row = insert(reservations).values(**name, nano=reservation.nano, ends_at=reservation.ends_at)
+                connection.execute(row)
+
+    def _taking(self, reservation: Reservation, claim: Claim) -> ReturningInsert[tuple[str]]:
+        """Takes from an account, there or not yet, if it has room: one row then, else none."""
+        new = {"account": claim.account, "period": claim.period, "taken_nano": reservation.nano}
+        after = budgets.c.taken_nano + reservation.nano
+        made = sqlite.insert(budgets) if self._database.is_sqlite else postgresql.insert(budgets)
+        taking = made.values(new).on_conflict_do_update(
+            index_elements=["account", "period"], set_={"taken_nano": after}, where=after <= claim.limit_nano
+        )
+        return taking.returning(budgets.c.account)
+
+    def _expire(self, claims: Sequence[Claim], now: float) -> bool:
+        """Give back what has ended; whether there was anything."""
+        freed = 0
+        with self._database.writing() as connection:
+            for claim in claims:
+                _lock(connection, claim)
+                nano = _free(connection, _within(reservations, claim) & (reservations.c.ends_at <= now))
+                _move(connection, claim, -nano)
+                freed += nano
+        return freed > 0
+
+
+def _within(table: Table, claim: Claim) -> ColumnElement[bool]:
+    return and_(table.c.account == claim.account, table.c.period == claim.period)
+
+
+def _lock(connection: Connection, claim: Claim) -> None:
+    connection.execute(select(budgets.c.account).where(_within(budgets, claim)).with_for_update()).all()
+
+
+def _free(connection: Connection, gone: ColumnElement[bool]) -> int:
+    """Delete the reservations that are `gone`; what they held."""
+    rows = connection.execute(delete(reservations).where(gone).returning(reservations.c.nano))
+    return sum(int(nano) for nano in rows.scalars())
+
+
+def _move(connection: Connection, claim: Claim, nano: int) -> None:
+    if nano:
+        after = budgets.c.taken_nano + nano
+        connection.execute(update(budgets).where(_within(budgets, claim)).values(taken_nano=after))
+
+
+def _taken(connection: Connection, claim: Claim, now: float) -> int:
+    ended = select(func.coalesce(func.sum(reservations.c.nano), 0)).where(
+        _within(reservations, claim) & (reservations.c.ends_at <= now)
+    )
+    taken = connection.execute(select(budgets.c.taken_nano).where(_within(budgets, claim))).scalar()
+    return 0 if taken is None else int(taken) - int(connection.execute(ended).scalar_one())

@@ -1,0 +1,174 @@
+"""Budgets in a process: whose is taken from, what rules are told, and that money held always comes back or is spent."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from replicas.errors import BudgetSpent, Unavailable
+from router.budget import Budget, Budgets, Claim, Payer, Reservation
+from router.budget.budget import claims_of
+from router.budget.budgets import Settlement
+from router.budget.money import nano_of, usd_of
+from router.store import Store, StoreAddress, open_store
+
+CENT = nano_of(0.01)
+ALL = Budget("all", 100 * CENT)
+EACH_JOB = Budget("jobs", 10 * CENT, "total", "job")
+EACH_KEY = Budget("keys", 50 * CENT, "month", "key")
+TEAM = Budget("team", 30 * CENT, keys=("k1", "crawler-*"))
+EVERY = (ALL, EACH_JOB, EACH_KEY, TEAM)
+TODAY = date(2026, 11, 21)
+
+
+class Rig:
+    """Budgets on SQLite, with a clock that stands; settlements are written at once."""
+
+    def __init__(self, folder: Path, *budgets: Budget) -> None:
+        self.store: Store = open_store(StoreAddress.of_file(folder / "shoal.sqlite"))
+        self.now = 1_000_000.0
+        self.budgets = Budgets(budgets, self.store.budgets, self._settle, lambda: self.now)
+
+    def _settle(self, settlement: Settlement) -> None:
+        self.store.budgets.settle([settlement])
+
+
+@pytest.mark.parametrize(
+    ("payer", "accounts"),
+    [
+        (Payer(), ["all", "keys/"]),
+        (Payer(job="j"), ["all", "jobs/j", "keys/"]),
+        (Payer("k1", "x"), ["all", "keys/k1", "team"]),
+        (Payer("k2", "crawler-7"), ["all", "keys/k2", "team"]),
+    ],
+)
+def test_a_request_takes_from_every_budget_that_is_for_it(payer: Payer, accounts: list[str]) -> None:
+    assert [claim.account for claim in claims_of(EVERY, payer, TODAY)] == accounts
+
+
+def test_periods_have_accounts_of_their_own() -> None:
+    periods = {claim.account: claim.period for claim in claims_of(EVERY, Payer("k", job="j"), TODAY)}
+    assert periods == {"all": "2026-11-21", "jobs/j": "all", "keys/k": "2026-11"}
+
+
+def test_names_that_callers_make_up_are_cut_to_what_may_be_stored() -> None:
+    [claim] = claims_of([EACH_JOB], Payer(job="\0\ud800" + "x" * 500), TODAY)
+    assert len(claim.account) == 200
+    assert claim.account.startswith("jobs/?x")
+
+
+def test_money_is_counted_in_whole_nano_dollars_and_never_too_low() -> None:
+    assert nano_of(0.1 + 0.2) == 300_000_000
+    assert nano_of(1e-12) == 1
+    assert usd_of(nano_of(1.25)) == 1.25
+    assert nano_of(float("inf")) > nano_of(1_000_000_000)
+
+
+@pytest.mark.parametrize(("cost_usd", "state"), [(0.0, "ok"), (0.079, "ok"), (0.08, "low"), (0.1, "spent")])
+def test_rules_hear_of_the_tightest_budget(tmp_path: Path, cost_usd: float, state: str) -> None:
+    async def states() -> tuple[str, str]:
+        rig = Rig(tmp_path, ALL, EACH_JOB)
+        async with rig.budgets.held(Payer(job="j"), 0.1, 10) as hold:
+            hold.cost_usd = cost_usd
+        return await rig.budgets.state(Payer(job="j")), await rig.budgets.state(Payer())
+
+    assert asyncio.run(states()) == (state, "ok")
+
+
+def test_a_state_is_read_anew_when_it_is_a_second_old(tmp_path: Path) -> None:
+    async def states() -> list[str]:
+        rig = Rig(tmp_path, EACH_JOB)
+        found: list[str] = [await rig.budgets.state(Payer(job="j"))]
+        async with rig.budgets.held(Payer(job="j"), 0.1, 10):
+            found.append(await rig.budgets.state(Payer(job="j")))
+            rig.now += 1.5
+            found.append(await rig.budgets.state(Payer(job="j")))
+        return found
+
+    assert asyncio.run(states()) == ["ok", "ok", "spent"]
+
+
+def test_a_call_that_fails_gives_back_what_it_held(tmp_path: Path) -> None:
+    async def fail(rig: Rig) -> None:
+        async with rig.budgets.held(Payer(), 0.5, 10):
+            raise ConnectionError
+
+    rig = Rig(tmp_path, ALL)
+    with pytest.raises(ConnectionError):
+        asyncio.run(fail(rig))
+    assert rig.store.budgets.accounts(["1970-01-12"]) == {("all", "1970-01-12"): 0}
+
+
+def test_a_call_that_may_cost_too_much_or_nobody_knows_what_is_refused(tmp_path: Path) -> None:
+    async def ask(worst_usd: float) -> None:
+        async with Rig(tmp_path, ALL).budgets.held(Payer(), worst_usd, 10):
+            pytest.fail("it was let through")
+
+    for worst_usd in (1.01, float("inf")):
+        with pytest.raises(BudgetSpent, match="'all'"):
+            asyncio.run(ask(worst_usd))
+
+
+def test_without_budgets_any_price_is_let_through_and_the_store_is_not_asked() -> None:
+    async def ask() -> str:
+        budgets = Budgets((), Gone(), lambda _: pytest.fail("there is nothing to settle"))
+        async with budgets.held(Payer(), float("inf"), 10):
+            return await budgets.state(Payer())
+
+    assert asyncio.run(ask()) == "ok"
+
+
+class Gone:
+    """A store that does not answer."""
+
+    def reserve(self, reservation: Reservation, now: float) -> None:
+        raise Unavailable("the store")
+
+    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+        raise Unavailable("the store")
+
+
+def test_without_its_store_nothing_may_be_spent() -> None:
+    async def ask() -> str:
+        budgets = Budgets((ALL,), Gone(), lambda _: None)
+        with pytest.raises(Unavailable):
+            async with budgets.held(Payer(), 0.01, 10):
+                pytest.fail("it was let through")
+        return await budgets.state(Payer())
+
+    assert asyncio.run(ask()) == "spent"
+
+
+class Slow:
+    """A store that reserves when it is let."""
+
+    def __init__(self) -> None:
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def reserve(self, reservation: Reservation, now: float) -> None:
+        self.entered.set()
+        assert self.gate.wait(30)
+
+    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+        return [0 for _ in claims]
+
+
+def test_who_leaves_while_the_store_reserves_gets_it_back_afterwards() -> None:
+    async def ask() -> Settlement:
+        slow = Slow()
+        settled: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
+        budgets = Budgets((ALL,), slow, settled.set_result)
+        asking = asyncio.create_task(budgets.held(Payer(), 0.5, 10).__aenter__())
+        await asyncio.to_thread(slow.entered.wait, 30)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        slow.gate.set()
+        async with asyncio.timeout(30):
+            return await settled
+
+    settlement = asyncio.run(ask())
+    assert (settlement.reservation.nano, settlement.cost_nano) == (50 * CENT, 0)
