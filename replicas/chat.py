@@ -138,7 +138,9 @@ class ChatTokenizer:
         # The model's own tool calls may come back as text of the assistant's turns: their tags stay tags.
         pattern = self._special if message.role == "assistant" else self._control
         calls = tuple(masked_call(call, partial(self._control.sub, hide)) for call in message.tool_calls)
-        return replace(message, content=pattern.sub(hide, message.content), tool_calls=calls)
+        tool_name, tool_call_id = (self._control.sub(hide, text) for text in (message.tool_name, message.tool_call_id))
+        content = pattern.sub(hide, message.content)
+        return replace(message, content=content, tool_calls=calls, tool_name=tool_name, tool_call_id=tool_call_id)
 
     def _encode_with(self, text: str, mark: re.Pattern[str], hidden: Sequence[str]) -> Iterator[int]:
         for place, piece in enumerate(mark.split(text)):
@@ -228,9 +230,9 @@ def _any_of(strings: Iterator[str]) -> re.Pattern[str]:
 
 
 def _texts(message: Message) -> Iterator[str]:
-    yield message.content
+    yield from (message.content, message.tool_name, message.tool_call_id)
     for call in message.tool_calls:
-        yield from (call.name, written(object_of(call.arguments) or {}))
+        yield from (call.id, call.name, written(object_of(call.arguments) or {}))
 
 
 def _tool_texts(tool: Tool) -> tuple[str, ...]:

@@ -60,6 +60,6 @@ def masked(tool: Tool, change: Callable[[str], str]) -> Tool:
 
 
 def masked_call(call: ToolCall, change: Callable[[str], str]) -> ToolCall:
-    """The same for a call and its arguments."""
+    """The same for a call, its name for it and its arguments."""
     arguments = written(object_of(call.arguments) or {})
-    return ToolCall(call.id, change(call.name), change(arguments))
+    return ToolCall(change(call.id), change(call.name), change(arguments))
