@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicas.cloud.calls import CallOrder, Fragment
@@ -18,6 +18,7 @@ from tests.replicas.clouds import Got
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["", "ping", "delta"]), st.lists(TEXTS, min_size=1)), max_size=5), st.data())
 def test_events_are_the_same_however_their_bytes_are_cut(
     events: list[tuple[str, list[str]]], data: st.DataObject
@@ -51,6 +52,7 @@ def told(pieces: list[CallPiece]) -> list[tuple[str, str]]:
 JSONS = st.dictionaries(st.text(max_size=3), st.recursive(st.text(max_size=5) | st.integers(), st.lists, max_leaves=3))
 
 
+@settings(deadline=None)
 @given(st.lists(JSONS, min_size=1, max_size=4), st.booleans(), st.data())
 def test_calls_come_out_whole_however_they_are_tangled(
     inputs: list[dict[str, object]], has_ids: bool, data: st.DataObject
@@ -188,6 +190,7 @@ VALUES = st.recursive(
 
 
 @READERS
+@settings(deadline=None)
 @given(values=st.lists(VALUES, max_size=4), is_whole=st.booleans())
 def test_whatever_json_comes_the_end_is_chunks_or_an_error(
     reader: type[CompletionsReader] | type[MessagesReader], values: list[object], is_whole: bool

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.upstream.anthropic import reading as anthropic_reading
@@ -187,6 +187,7 @@ def chat(turns: list[tuple[str, object, int]]) -> list[Body]:
     return found
 
 
+@settings(deadline=None)
 @given(st.lists(TURN, max_size=6))
 def test_any_chat_becomes_a_conversation_that_anthropic_takes(turns: list[tuple[str, object, int]]) -> None:
     messages = [{"role": "user", "content": "?"}, *chat(turns)]
@@ -194,6 +195,7 @@ def test_any_chat_becomes_a_conversation_that_anthropic_takes(turns: list[tuple[
     assert all(tool.name in ("weather", "clock") for tool in asked.tools)
 
 
+@settings(deadline=None)
 @given(st.lists(TURN, max_size=6))
 def test_there_and_back_a_chat_is_one_that_openai_takes(turns: list[tuple[str, object, int]]) -> None:
     messages = [{"role": "user", "content": "?"}, *chat(turns)]

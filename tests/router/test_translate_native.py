@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicas.cloud.answer import CloudChunk, CloudFinal, Native, Part
@@ -142,6 +142,7 @@ def test_a_turn_that_a_cloud_pauses_is_not_called_ended() -> None:
 PIECES = st.sampled_from([*CITED, CloudChunk("x", "", 1, call=CallPiece(0, "f", "{}"))])
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(PIECES, max_size=4), max_size=4))
 def test_a_stream_keeps_its_grammar_whatever_a_cloud_says(steps: list[list[Chunk]]) -> None:
     told = events(stream(anthropic(), FINAL, [*steps, [CloudChunk("x", "", 0, FINAL)]]))
