@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
 
 from replicas.adapters import adapters_of, install_shipped
 from replicas.engine import Finish, Generation, Message
-from replicas.errors import InvalidRequest, ModelImportError, NotFound
+from replicas.errors import EngineFailed, InvalidRequest, ModelImportError, NotFound
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
-from replicas.slot.model.adapters import Adapters
+from replicas.slot.model.adapters import REST_S, Adapters
+from replicas.slot.start import opening
 from tests.models import bundled_export
 from tests.replicas.engines import WAIT_S, Inbox, asked, sampled, slot_engine
 from tests.replicas.peft import random_pairs, write_peft
@@ -80,20 +82,57 @@ def test_an_adapter_in_use_is_not_unloaded(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_answers_run_on_while_the_first_adapter_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_open, open_now, engine = threading.Event(), Adapters.open, slot_engine()
+def test_answers_run_on_while_the_first_request_for_an_adapter_opens_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_opening, may_open, open_now = threading.Event(), threading.Event(), Adapters.open
 
     def slow(adapters: Adapters) -> None:
+        is_opening.set()
         assert may_open.wait(WAIT_S)
         open_now(adapters)
 
+    engine, inbox = slot_engine(), Inbox()
+    engine.load_adapter("one", write_peft(tmp_path / "one", random_pairs()))
     monkeypatch.setattr(Adapters, "open", slow)
-    loading = threading.Thread(target=engine.load_adapter, args=("one", write_peft(tmp_path / "one", random_pairs())))
-    loading.start()
+    first = threading.Thread(target=engine.submit, args=(replace(asked("first"), adapter="one"), inbox))
+    first.start()
+    assert is_opening.wait(WAIT_S)
     assert _submitted(engine, "meanwhile", None).final().error is None
+    assert not inbox.chunks
     may_open.set()
-    loading.join(WAIT_S)
-    assert engine.stats().adapters == ("one",)
+    first.join(WAIT_S)
+    assert inbox.final().error is None
+    engine.close()
+
+
+def test_a_session_for_adapters_that_cannot_be_opened_is_tried_again_after_a_rest_only() -> None:
+    tried, now_s = [], [0.0]
+
+    def no_memory() -> ort.InferenceSession:
+        tried.append(now_s[0])
+        raise MemoryError
+
+    adapters = Adapters(no_memory, "cpu", lambda: now_s[0])
+    for now_s[0] in (0.0, 1.0, REST_S - 1, REST_S):
+        with pytest.raises(EngineFailed, match="LoRA adapters cannot be opened: MemoryError"):
+            adapters.open()
+    assert tried == [0.0, REST_S]
+
+
+def test_a_request_hears_why_its_adapters_session_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **options: object) -> None:
+        raise RuntimeError("the graph does not run")
+
+    engine = slot_engine()
+    engine.load_adapter("one", write_peft(tmp_path / "one", random_pairs()))
+    monkeypatch.setattr(opening, "open_session", broken)
+    for ask in (engine.prepare, lambda request: engine.submit(request, Inbox())):
+        with pytest.raises(EngineFailed, match="LoRA adapters cannot be opened: the graph does not run"):
+            ask(replace(asked(), adapter="one"))
+    assert (_submitted(engine, "bare", None).final().error, engine.is_healthy) == (None, True)
     engine.close()
 
 

@@ -2,27 +2,43 @@
 
 The session is opened for the first request that wants an adapter, and stays: rows of the bare model keep the unedited
 graph, which has less to do. That takes as long as opening the model itself, and as much memory, so nobody pays for it
-before, and `open` may be called on a thread of its own. The weights of an adapter are inputs, bound once by pointer for
-each range of rows: another adapter is another binding and costs nothing per step.
+before, and `open` may be called on a thread of its own. Where it failed it is not tried again for a while: whoever
+sends the request again hears the same at once, and the memory is left to the answers under way. The weights of an
+adapter are inputs, bound once by pointer for each range of rows: another adapter is another binding and costs nothing
+per step.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 
 import onnxruntime as ort
 
-from replicas.errors import InvalidRequest, NotFound
+from replicas.errors import EngineFailed, InvalidRequest, NotFound, ShoalError
 from replicas.lora import LoraWeights
 from replicas.slot.start.place import Device
+
+_logger = logging.getLogger(__name__)
+
+REST_S = 60.0
+"""After a session could not be opened, so long nobody tries."""
 
 
 class Adapters:
     """Adapters by name. `open_session` opens the model with LoRA terms. `names` and `open` are for any thread."""
 
-    def __init__(self, open_session: Callable[[], ort.InferenceSession], device: Device) -> None:
+    def __init__(
+        self,
+        open_session: Callable[[], ort.InferenceSession],
+        device: Device,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._open_session = open_session
         self._device = device
-        self._opening = threading.Lock()
+        self._clock = clock
+        self._opening = threading.Lock()  # guards the next two
+        self._refusal: tuple[float, str] | None = None  # until when, and why
         self._session: ort.InferenceSession | None = None
         self._values: dict[str, dict[str, ort.OrtValue]] = {}
 
@@ -31,10 +47,11 @@ class Adapters:
         return tuple(sorted(self._values))
 
     def open(self) -> None:
-        """Open the session unless it is open. Raises whatever opening it raises."""
+        """Open the session unless it is open. Raises EngineFailed (no memory, a graph that does not run), and what
+        refuses the model with a reason."""
         with self._opening:
             if self._session is None:
-                self._session = self._open_session()
+                self._session = self._opened()
 
     def add(self, name: str, weights: LoraWeights) -> None:
         """Raises InvalidRequest for a name that is taken."""
@@ -64,6 +81,19 @@ class Adapters:
         """Free the weights and the session; nothing may be bound to them any more."""
         self._values = {}
         self._session = None
+
+    def _opened(self) -> ort.InferenceSession:
+        if self._refusal is not None and self._clock() < self._refusal[0]:
+            raise EngineFailed(self._refusal[1])
+        try:
+            return self._open_session()
+        except ShoalError:
+            raise
+        except Exception as error:
+            reason = f"LoRA adapters cannot be opened: {str(error) or type(error).__name__}"
+            _logger.exception("%s", reason)
+            self._refusal = self._clock() + REST_S, reason
+            raise EngineFailed(reason) from error
 
     def _values_of(self, name: str) -> dict[str, ort.OrtValue]:
         if name not in self._values:
