@@ -101,6 +101,11 @@ class PagedEngine:
         """False once the engine broke: its replica should be replaced."""
         return self._loop.is_healthy
 
+    def prepare(self, request: Generation) -> None:
+        """Compile the grammar of `request`, if it has one, so that `submit` returns at once. Raises InvalidRequest."""
+        if request.grammar is not None:
+            self._compiler.compile(request.grammar)
+
     def submit(self, request: Generation, sink: Sink) -> PagedStream:
         self._check(request)
         sequence = self._admission.admit(request, sink)

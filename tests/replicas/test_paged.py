@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from deployments.replica import Preparing
 from replicas.collect import collect
 from replicas.completeness import require_complete
 from replicas.echo import EchoTokenizer
 from replicas.engine import Finish, Generation, Grammar
 from replicas.errors import EngineFailed, InvalidRequest, ModelImportError, NotFound, SettingsError
+from replicas.grammar import GrammarCompiler
 from replicas.paged import PagedExport, is_paged
 from replicas.paged.engine import PagedConfig, PagedEngine
 from replicas.paged.genai import Event, Refused, Turn
@@ -64,6 +66,18 @@ def test_a_schema_gives_json_in_the_slot_engines_style(engine: PagedEngine) -> N
 def test_a_bad_grammar_is_refused_at_submit(engine: PagedEngine) -> None:
     with pytest.raises(InvalidRequest):
         engine.submit(chosen(asked(), grammar=Grammar("json_schema", '{"type": 7}')), Inbox())
+
+
+def test_a_grammar_that_is_prepared_is_not_compiled_at_submit(
+    engine: PagedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(engine, Preparing)
+    request = chosen(asked(), grammar=Grammar("regex", "(the|user|system) is"))
+    engine.prepare(request)
+    with pytest.raises(InvalidRequest):
+        engine.prepare(chosen(asked(), grammar=Grammar("regex", "[")))
+    monkeypatch.setattr(GrammarCompiler, "_thread", lambda compiler: pytest.fail("a grammar is compiled"))
+    assert collect(engine, request).text.endswith(" is")
 
 
 @pytest.mark.parametrize(
