@@ -1,5 +1,6 @@
 """Threads and batch ceiling come from measured steps, once per model and machine, whatever the noise."""
 
+import errno
 import itertools
 import random
 import threading
@@ -151,6 +152,24 @@ def test_two_that_start_together_measure_once(question: Question) -> None:
         thread.join()
     assert len(opened) == len(set(opened))
     assert len({fit.calibration for fit in fits}) == 1
+
+
+def test_who_waits_too_long_for_another_process_measures_beside_it(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "WAIT_S", 0.0)
+    assert question.folder is not None
+    with kept.exclusive(question.folder):
+        assert fitted(question, opening(question, [])).calibration is not None
+    assert len(kept.every(question.folder)) == 1
+
+
+def test_a_file_system_that_cannot_lock_costs_no_start(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    assert fitted(question, opening(question, [])).calibration is not None
 
 
 def test_an_engine_runs_with_what_was_measured(question: Question) -> None:

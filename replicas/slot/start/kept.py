@@ -9,10 +9,12 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +24,10 @@ if sys.platform != "win32":
     import fcntl
 
 _logger = logging.getLogger(__name__)
+
+WAIT_S = 120.0
+"""For another process to have measured, which takes it seconds; opening a large model on a busy disk takes longer."""
+_POLL_S = 0.1
 
 Identity = dict[str, str | int]
 """What a calibration is of: model, processor, runtime, versions. Any difference is another one."""
@@ -58,7 +64,11 @@ def save(folder: Path, kept: Kept) -> None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Wait until nobody else on this machine is in here: two that measure at once would measure each other."""
+    """Wait until nobody else on this machine is in here: two that measure at once would measure each other.
+
+    After WAIT_S the wait is over: a process that hangs in here, or a file system that cannot lock, costs a measurement
+    that is disturbed, not the start.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
@@ -66,8 +76,8 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield  # what is measured cannot be kept there either
         return
     with lock:
-        if sys.platform != "win32":
-            fcntl.flock(lock, fcntl.LOCK_EX)  # gone with the process, however it ends
+        if sys.platform != "win32" and not _is_locked(lock, time.monotonic() + WAIT_S):
+            _logger.warning("%s is locked by another process that measures; this one no longer waits for it", folder)
         yield
 
 
@@ -75,6 +85,21 @@ def every(folder: Path) -> tuple[Kept, ...]:
     """All of `folder`, which need not exist; unreadable files are left out."""
     found = (_read(file) for file in sorted(folder.glob("*.json")))
     return tuple(kept for kept in found if kept is not None)
+
+
+def _is_locked(lock: TextIO, ends_at_s: float) -> bool:
+    """Lock the file until it is closed or the process ends; False if that was not possible in time."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends_at_s:
+                return False
+            time.sleep(_POLL_S)
+        except OSError:  # this file system knows no locks
+            return False
+        else:
+            return True
 
 
 def _file(folder: Path, of: Identity) -> Path:
