@@ -63,7 +63,7 @@ class Prompter:
 
     @property
     def _is_following(self) -> bool:
-        return self.pool.engine.kind == "slot"
+        return self.pool.engine.kind in ("slot", "paged")
 
     def _adapter(self, call: Call) -> str | None:
         return call.adapter or (self.pool.tool_adapter if _tools(call) else None)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pytest
 
@@ -16,6 +17,7 @@ from replicas.tools.tool import Tool, ToolChoice
 from router.call import Call
 from tests.replicas.engines import tiny
 
+Kind: TypeAlias = Literal["slot", "paged", "echo"]
 TOOL = Tool("weather", "Tell it")
 CALL = Call("c", "tiny", (Message("user", "Weather?"),), Sampling(max_tokens=9, temperature=1.0), tools=(TOOL,))
 BARE = replace(CALL, tools=())
@@ -34,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prompter(folder: Path, tool_adapter: str | None = "tools", *, follows: bool = True) -> Prompter:
-    plan = PoolPlan("tiny", folder, EnginePlan(kind="slot" if follows else "echo"), tool_adapter=tool_adapter)
+def prompter(folder: Path, tool_adapter: str | None = "tools", kind: Kind = "slot") -> Prompter:
+    plan = PoolPlan("tiny", folder, EnginePlan(kind=kind), tool_adapter=tool_adapter)
     return Prompter(plan, ChatTokenizer(folder))
 
 
@@ -60,10 +62,11 @@ def test_the_layout_is_the_adapters_own(folder: Path) -> None:
     assert len(by_adapter) < len(by_template)
 
 
+@pytest.mark.parametrize("kind", ["slot", "paged"])
 @pytest.mark.parametrize(("mode", "begins"), [("required", 'start: "<tool_call>" calls'), ("auto", "start: words | ")])
-def test_an_engine_that_follows_grammars_is_held_to_the_tools(folder: Path, mode: str, begins: str) -> None:
+def test_an_engine_that_follows_grammars_is_held_to_the_tools(folder: Path, mode: str, begins: str, kind: Kind) -> None:
     choice = ToolChoice("required") if mode == "required" else ToolChoice()
-    grammar = made(prompter(folder), replace(CALL, tool_choice=choice)).grammar
+    grammar = made(prompter(folder, kind=kind), replace(CALL, tool_choice=choice)).grammar
     assert grammar is not None
     assert grammar.text.startswith(begins)
 
@@ -84,7 +87,7 @@ def test_tools_too_large_for_a_grammar_are_offered_without_one(folder: Path) -> 
 
 
 def test_an_engine_that_follows_none_is_asked_for_none_and_not_trusted(folder: Path) -> None:
-    echo = prompter(folder, follows=False)
+    echo = prompter(folder, kind="echo")
     generation = made(echo, CALL)
     assert generation.grammar is None
     parser = echo.parser(CALL, generation)
