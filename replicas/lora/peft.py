@@ -1,7 +1,8 @@
 """A LoRA adapter in PEFT format: `adapter_config.json` and `adapter_model.safetensors` of one directory.
 
-Only plain LoRA is read: A and B of linear layers, one rank and one scale for all of them. What PEFT has besides
-(DoRA, biases, ranks by pattern, whole layers) changes the arithmetic, so it is refused by name instead of ignored.
+Only plain LoRA is read: A and B of linear layers, one rank and one scale for all of them. What PEFT (0.21) has besides
+(DoRA, biases, ranks by pattern, whole layers, activation by a token) changes the arithmetic, and some ways to begin
+(PiSSA, OLoRA, CorDA, LoftQ) change the weights of the model: that is refused by name instead of ignored.
 """
 
 import re
@@ -28,7 +29,7 @@ class _Config(BaseModel):
 
     peft_type: Literal["LORA"]
     r: int = Field(gt=0)
-    lora_alpha: float
+    lora_alpha: float = Field(allow_inf_nan=False)
     use_rslora: bool = False
     bias: Literal["none"] = "none"
     fan_in_fan_out: Literal[False] = False
@@ -36,6 +37,18 @@ class _Config(BaseModel):
     rank_pattern: dict[str, int] = Field(default={}, max_length=0)
     alpha_pattern: dict[str, float] = Field(default={}, max_length=0)
     modules_to_save: list[str] | None = Field(default=None, max_length=0)
+    init_lora_weights: Literal[True, False, "gaussian", "eva", "orthogonal"] = True
+    lora_bias: Literal[False] = False
+    use_qalora: Literal[False] = False
+    layer_replication: None = None
+    alora_invocation_tokens: None = None
+    trainable_token_indices: None = None
+    target_parameters: list[str] | None = Field(default=None, max_length=0)
+    lora_ga_config: None = None
+    monteclora_config: None = None
+    use_bdlora: None = None
+    arrow_config: None = None
+    kasa_config: None = None
 
     @property
     def scale(self) -> float:

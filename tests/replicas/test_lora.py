@@ -115,12 +115,36 @@ def test_the_scale_is_in_b(tmp_path: Path, settings: dict[str, object], scale: f
         ({"use_dora": True}, "use_dora"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"lora_alpha": float("nan")}, "lora_alpha: Input should be a finite number"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"target_parameters": ["mlp.experts.down_proj"]}, "target_parameters"),
+        ({"kasa_config": {"beta": 1.0}}, "kasa_config"),
     ],
 )
 def test_other_arithmetic_than_plain_lora_is_refused(tmp_path: Path, settings: dict[str, object], message: str) -> None:
     folder = write_peft(tmp_path / "adapter", random_pairs(), settings=settings)
     with pytest.raises(ModelImportError, match=message):
         read_peft(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"init_lora_weights": False, "layers_to_transform": None, "loftq_config": {}, "peft_version": "0.21.2"},
+        {"init_lora_weights": "gaussian", "lora_dropout": 0.1, "target_parameters": None, "qalora_group_size": 16},
+        {"init_lora_weights": "eva", "eva_config": {"rho": 2.0}, "alora_invocation_tokens": None},
+    ],
+)
+def test_what_only_training_needs_is_let_be(tmp_path: Path, settings: dict[str, object]) -> None:
+    assert read_peft(write_peft(tmp_path / "adapter", random_pairs(), settings=settings)).modules
 
 
 @pytest.mark.parametrize(
