@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from cluster.money_settings import BudgetSettings, CostSettings
 from cluster.routing_settings import CloudSettings, RoutingSettings
 from cluster.section import Section
 from replicas.bundled import NAME as BUNDLED_NAME
@@ -23,12 +24,12 @@ DEFAULT_FILE = Path("shoal.yaml")
 
 class HttpSettings(Section):
     """The edge. `body_limit_bytes`: an Agent SDK request is about 43 kB (facts), documents are larger.
-    `session_limit_bytes`: a choice; 4096 tokens of Phi-4-mini's KV are 512 MB in half precision."""
+    `session_limit_bytes`: 4096 tokens of Phi-4-mini's KV are 1 GiB in single precision, and there is a header."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65534)
     body_limit_bytes: int = Field(4 * 1024 * 1024, ge=1024)
-    session_limit_bytes: int = Field(512 * 1024 * 1024, ge=1024)
+    session_limit_bytes: int = Field(1025 * 1024 * 1024, ge=1024)
     request_deadline_s: float = Field(600.0, gt=0)
     ping_interval_s: float = Field(10.0, gt=0)
     allowed_hosts: tuple[str, ...] = ()
@@ -116,6 +117,8 @@ class Settings(Section):
     default_model: str | None = None
     clouds: tuple[CloudSettings, ...] = ()
     routing: RoutingSettings = RoutingSettings()
+    budgets: tuple[BudgetSettings, ...] = ()
+    costs: CostSettings = CostSettings()
     ray: RaySettings = RaySettings()
     store: StoreSettings = StoreSettings()
 

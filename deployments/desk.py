@@ -6,7 +6,7 @@ an error is the dialect's own error event. While nothing comes from the model, p
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalE
 from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.call import Answer, Dialect, Exchange, Reply
 from router.keys import Key
+from router.keys.key import session_of
 from router.keys.limiter import Limiter
 from router.openai import OpenAIDialect
 from router.policy import explain
@@ -53,7 +54,7 @@ class Desk:
     async def respond(self, request: Request, dialect: Dialect) -> Response:
         """Answer a request for a completion."""
         body = await read_body(request, self.limit_bytes)
-        exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request.headers))
+        exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request))
         headers = {"x-shoal-model": prepared.pool.model, "x-shoal-pool": prepared.pool.deployment}
         if prepared.decision is not None:
             headers["x-shoal-route"] = explain.header(prepared.decision)
@@ -78,9 +79,12 @@ class Desk:
         """GET /v1/models/{id}."""
         return Response(self.answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
 
-    def _prepare(self, dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> tuple[Exchange, Prepared]:
-        exchange = dialect.parse(body, headers)
-        prepared = self.answerer.prepare(exchange.call)
+    def _prepare(self, dialect: Dialect, body: bytes, request: Request) -> tuple[Exchange, Prepared]:
+        exchange = dialect.parse(body, request.headers)
+        call = exchange.call
+        if call.session_id is not None:
+            call = replace(call, session_id=session_of(key_of(request), call.session_id))
+        prepared = self.answerer.prepare(call)
         if model_asked(exchange.call) == AUTO:
             exchange.reply.model = prepared.pool.model
         return exchange, prepared

@@ -60,7 +60,7 @@ def slot_config(plan: PoolPlan) -> SlotConfig:
     config = SlotConfig(
         slots=engine.slots,
         threads=engine.threads,
-        max_len=plan.context_tokens,
+        max_len=engine.context_tokens,
         queue_limit=engine.queue_limit,
         provider=engine.provider,
         is_spinning=engine.is_spinning,

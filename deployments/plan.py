@@ -10,8 +10,10 @@ from typing import Literal
 
 from replicas.engine import Determinism
 from replicas.slot.start.sizing import MOST_SLOTS
+from router.budget import Budget
 from router.policy.candidate import Candidate
 from router.policy.rule import Routing
+from router.prices import Price
 from router.store.address import StoreAddress
 
 APP_NAME = "shoal"
@@ -89,7 +91,7 @@ class HttpPlan:
     host: str = "127.0.0.1"
     port: int = 8000
     body_limit_bytes: int = 4 * 1024 * 1024
-    session_limit_bytes: int = 512 * 1024 * 1024
+    session_limit_bytes: int = 1025 * 1024 * 1024
     request_deadline_s: float = 600.0
     ping_interval_s: float = 10.0
     allowed_hosts: tuple[str, ...] = ()
@@ -105,6 +107,8 @@ class AppPlan:
     http: HttpPlan = HttpPlan()
     store: StoreAddress | None = None  # None: no keys, and nothing is written
     routing: Routing | None = None
+    budgets: tuple[Budget, ...] = ()
+    baseline: Price | None = None  # what savings are counted against
 
     @property
     def routes(self) -> Routing:

@@ -12,11 +12,13 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from deployments.accounts import key_of
 from deployments.affinity import ranked, session_key
 from deployments.answering import Answerer
 from deployments.pool_client import PoolClient
 from deployments.session_transfer import PIECE_BYTES, Saved
 from replicas.errors import BodyTooLarge, DeadlineExceeded, NotFound, Unavailable
+from router.keys.key import session_of
 
 STEP_WAIT_S = 90.0  # an engine copies between two of its steps
 LOAD_WAIT_S = 600.0
@@ -41,7 +43,7 @@ class SessionDesk:
             assert isinstance(saved, Saved)
             headers = {"content-length": str(saved.size_bytes)}
             return StreamingResponse(_pieces(client, replica_id, saved), headers=headers, media_type=OCTETS)
-        raise NotFound("session", session_id, "no replica keeps anything of it (any more)")
+        raise NotFound("session", str(request.path_params["session_id"]), "no replica keeps anything of it (any more)")
 
     async def load(self, request: Request) -> Response:
         """Take a session's KV over. Raises InvalidRequest if it does not fit, BodyTooLarge, DeadlineExceeded."""
@@ -67,18 +69,21 @@ class SessionDesk:
                 await client.ask(replica_id, STEP_WAIT_S, "write_session", transfer_id, bytes(gathered))
                 gathered.clear()
         await client.ask(replica_id, STEP_WAIT_S, "write_session", transfer_id, bytes(gathered))
-        session_id = str(request.path_params["session_id"])
-        return await client.ask(replica_id, STEP_WAIT_S, "load_session", transfer_id, session_id)
+        return await client.ask(replica_id, STEP_WAIT_S, "load_session", transfer_id, _session_id(request))
 
     def _asked(self, request: Request) -> tuple[PoolClient, str, list[str]]:
         """The pool, the session, and its replicas, the one that the session belongs to first."""
         model = self._answerer.catalog.resolve(request.query_params.get("model")).id
-        session_id = str(request.path_params["session_id"])
+        session_id = _session_id(request)
         client = self._answerer.clients[model]
         replica_ids = ranked(session_key(session_id), client.replica_ids)
         if not replica_ids:
             raise Unavailable(f"a replica of {model}", "`shoal status` shows what is up")
         return client, session_id, replica_ids
+
+
+def _session_id(request: Request) -> str:
+    return session_of(key_of(request), str(request.path_params["session_id"]))
 
 
 async def _pieces(client: PoolClient, replica_id: str, saved: Saved) -> AsyncGenerator[bytes, None]:

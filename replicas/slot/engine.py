@@ -87,7 +87,7 @@ class SlotEngine:
         self._abilities = _Abilities(opened, self._compiler)
         bounds = Bounds(export.vocab, sizes.max_len, export.rope_switch_tokens)
         self._admission = Admission(self.tokenizer, end_ids, bounds, self._abilities)
-        self._memory = SlabMemory(opened.slab, sizes.cache_bytes)
+        self._memory = SlabMemory(opened.slab, sizes.copy_bytes)
         self._cache = self._prefix_cache(opened, config)
         passes = ModelPasses(opened.forward, Sampler(export.vocab, sorted(end_ids), self.tokenizer.bytes_of))
         machine = Machine(
@@ -192,7 +192,7 @@ class SlotEngine:
         return cast(_T, self._loop.call(call).result(CALL_DEADLINE_S))
 
     def _prefix_cache(self, opened: Opened, config: SlotConfig) -> PrefixCache | None:
-        capacity = opened.sizes.cache_bytes // BlockPool.block_bytes(opened.slab)
+        capacity = opened.sizes.prefix_bytes // BlockPool.block_bytes(opened.slab)
         if not capacity or not opened.slab.arrays:
             return None
         pool = BlockPool(opened.slab, capacity)

@@ -56,6 +56,11 @@ class StoredKey:
     digest: str
 
 
+def session_of(key: Key | None, session_id: str) -> str:
+    """What the engines call a session: a key's own sessions are nobody else's, whatever id another key sends."""
+    return session_id if key is None else f"{key.id}/{session_id}"
+
+
 def created(id_: str) -> tuple[str, str]:
     """A fresh secret for the key `id_`: the whole text to hand out once, and the digest to keep."""
     secret = secrets.token_hex(32)

@@ -51,7 +51,7 @@ def test_a_session_goes_on_in_another_service(here: Served, there: Served) -> No
     assert int(saved.headers["content-length"]) == len(saved.content)
     loaded = httpx.put(kv(there, "talk/2"), content=saved.content, timeout=30)
     assert (loaded.status_code, loaded.json()["session_id"]) == (200, "talk/2")
-    assert loaded.json()["tokens"] == cached(there, "other") > 0
+    assert loaded.json()["tokens"] == cached(there, "talk/2") > 0
     assert httpx.get(kv(there, "talk/2"), timeout=30).status_code == 200
 
 

@@ -30,6 +30,7 @@ def model(tmp_path: Path) -> Path:
 def test_every_setting_of_a_plan_reaches_the_engine(tmp_path: Path) -> None:
     engine = EnginePlan(
         slots=3,
+        context_tokens=100,
         threads=2,
         prefill_chunk_tokens=8,
         queue_limit=5,

@@ -133,7 +133,7 @@ def test_a_session_moves_to_another_engine(engine: SlotEngine) -> None:
 def test_a_session_that_is_too_large_comes_as_far_as_there_is_room(engine: SlotEngine) -> None:
     prompt = _ids(200)
     answer = ask(engine, prompt, session="mine")
-    small = cached_engine(cache_bytes=3 * 32 * tiny().kv_token_bytes)
+    small = cached_engine(cache_bytes=4 * 32 * tiny().kv_token_bytes)
     assert small.import_session(engine.export_session("mine")) == 96
     moved = ask(small, prompt, session="mine")
     assert (moved.final.usage.cached, moved.text) == (96, answer.text)

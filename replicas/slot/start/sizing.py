@@ -1,6 +1,7 @@
 """How many slots, how long, and how much prefix cache: from the memory that is free before the model is loaded.
 
-Weights and a reserve are set aside first. Of the rest a quarter is the prefix cache's, and what is left holds as many
+Weights (twice where the model has adapters) and a reserve are set aside first. Of the rest a quarter is for KV that
+outlives its row (the prefix cache, and copies of rows that gave way), and what is left holds as many
 full slots as fit, so that an engine that sized itself never runs out of memory, however long the conversations get.
 What the operator set is kept: a length that no slot can have is refused with the figures. More slots than fit are
 refused on a device, whose memory is taken at once; on the CPU pages are committed as rows fill, so they are allowed
@@ -10,6 +11,7 @@ and logged.
 import logging
 from dataclasses import dataclass
 
+from replicas.adapters import adapters_of
 from replicas.errors import EngineFailed
 from replicas.export import Export
 from replicas.weights import weight_files
@@ -53,11 +55,22 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Slots of `max_len` tokens each, and the most bytes that the prefix cache may hold."""
+    """Slots of `max_len` tokens each, and the most bytes that the prefix cache and the copies of rows that gave way
+    may hold together."""
 
     slots: int
     max_len: int
     cache_bytes: int
+
+    @property
+    def copy_bytes(self) -> int:
+        """Of `cache_bytes`, for copies."""
+        return self.cache_bytes // 4
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Of `cache_bytes`, for the prefix cache."""
+        return self.cache_bytes - self.copy_bytes
 
 
 def sizes_of(export: Export, memory: Memory, wanted: Wanted) -> Sizes:
@@ -117,7 +130,10 @@ def _check_slots(export: Export, slots: int, fitting: int, max_len: int, *, is_h
 
 
 def _after_weights(export: Export, free_bytes: int) -> int:
-    return max(0, free_bytes - int(_WEIGHTS_FACTOR * weight_bytes(export)) - _GRAPH_BYTES - _reserve(free_bytes))
+    # The first request for an adapter opens the model a second time (docs/decisions/0007).
+    sessions = 2 if adapters_of(export.directory) else 1
+    opened = int(_WEIGHTS_FACTOR * weight_bytes(export)) + _GRAPH_BYTES
+    return max(0, free_bytes - sessions * opened - _reserve(free_bytes))
 
 
 def _reserve(free_bytes: int) -> int:
