@@ -75,6 +75,7 @@ class Scripted:
     scripts: list[list[Step]]
     price_usd: float = 0.0
     asks: list[tuple[float, float]] = field(default_factory=list)  # when, and how much time was left
+    ended_s: list[float] = field(default_factory=list)
     open: int = 0
     closed_early: int = 0
 
@@ -94,6 +95,7 @@ class Scripted:
                     is_done = bool(step) and step[-1].final is not None
                     yield step
         finally:
+            self.ended_s.append(asyncio.get_running_loop().time())
             self.open -= 1
             self.closed_early += not is_done
 

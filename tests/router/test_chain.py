@@ -171,10 +171,11 @@ def test_the_deadline_is_carried_through() -> None:
 
 @pytest.mark.parametrize("pieces", [[], [[chunk("he")]]])
 def test_a_backend_that_ignores_its_deadline_is_cut_off(pieces: list[Step]) -> None:
-    found = ran(link("a", [*pieces, 1e6]), deadline_s=5.0)
+    found = ran(link("a", [[], 1.0, BROKEN], [*pieces, 1e6]), deadline_s=5.0)
     assert isinstance(found.error, DeadlineExceeded)
-    assert found.reasons == [("a", "late")]
-    assert found.run.tries[0].wall_s == pytest.approx(5.0)
+    assert found.error.deadline_s == 5.0  # all of it, not what was left
+    assert found.reasons == [("a", "broken"), ("a", "late")]
+    assert found.run.tries[1].wall_s == pytest.approx(4.0, abs=0.5)
 
 
 def test_no_wait_goes_past_the_deadline() -> None:
@@ -211,6 +212,24 @@ def test_a_hedge_that_loses_is_closed_and_says_nothing() -> None:
     assert found.answer.text == "one two"
     assert sorted(found.reasons) == [("a", "answered"), ("b", "beaten")]
     assert scripted(second).closed_early == 1
+
+
+def test_the_loser_of_a_hedge_is_stopped_as_soon_as_there_is_a_winner() -> None:
+    slow, fast = link("a", [[], 1e6]), link("b", [[chunk("fa")], 60.0, [chunk("st"), end()]])
+    found = ran(slow, fast, hedge_after_s=2.0, ping_s=1e3)
+    assert (found.answer.text, scripted(slow).ended_s, scripted(fast).ended_s) == ("fast", [2.0], [62.0])
+
+
+def test_of_two_that_speak_at_the_same_moment_one_answers() -> None:
+    found = ran(link("a", [[], 3.0, *saying(*"aaa")]), link("b", [[], 2.0, *saying(*"bbb")]), hedge_after_s=1.0)
+    assert found.answer.text in ("aaa", "bbb")
+    assert sorted(reason for _, reason in found.reasons) == ["answered", "beaten"]
+
+
+def test_what_follows_the_end_is_dropped() -> None:
+    found = ran(link("a", [[chunk("one")], [end(), chunk(" two")], [end()]]))
+    assert [len(chunks) for chunks in found.lists if chunks] == [1, 1]
+    assert found.answer.text == "one"
 
 
 def test_without_a_hedge_nobody_else_is_asked() -> None:
@@ -278,9 +297,11 @@ def test_an_open_breaker_sends_requests_elsewhere_at_once_and_a_probe_brings_the
 
 def test_when_every_breaker_is_open_the_caller_is_told_so() -> None:
     async def test() -> None:
-        shared = chain(Limits(failures=1))
+        registry = CollectorRegistry()
+        shared = chain(Limits(failures=1), registry)
         asked = Asked((link("a", [BROKEN]),), retries=Retries(0))
         await told(asked, shared)
+        assert registry.get_sample_value("shoal_breaker_state", {"pool": "a"}) == 2
         error = (await told(asked, shared)).error
         assert isinstance(error, Unavailable)
         assert "left alone" in str(error)

@@ -145,6 +145,14 @@ def test_probes_one_after_another_close_it() -> None:
     assert (breaker.state, breaker.wait_s) == (CLOSED, 0.0)
 
 
+def test_what_failed_before_the_rest_is_forgotten_after_it() -> None:
+    breaker, clock = opened()
+    clock.now_s += breaker.wait_s
+    for is_ok in (True, True, False):
+        settle(breaker, is_ok)
+    assert (breaker.state, clock.now_s < LIMITS.window_s) == (CLOSED, True)
+
+
 def test_each_failed_probe_doubles_the_rest_up_to_a_cap_and_a_recovery_ends_that() -> None:
     breaker, clock = opened()
     rests = []

@@ -1,7 +1,7 @@
 """What checks of answers rest on: schemas read within bounds, and loops of words found."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -64,6 +64,9 @@ def schemas(words: dict[str, st.SearchStrategy[object]], *more: str) -> st.Searc
 
 @settings(max_examples=400, deadline=None)
 @given(JSON, schemas({**KNOWN, **UNKNOWN}, "all"))
+@example({"ab": 1}, {"patternProperties": {"a": True}, "additionalProperties": False})
+@example("text", {"oneOf": [{"type": "string"}, {"pattern": "q"}]})
+@example("text", {"not": {"pattern": "q"}})
 def test_what_follows_a_schema_is_never_called_broken(value: object, schema: object) -> None:
     if Draft202012Validator(schema).is_valid(value):  # type: ignore[arg-type]
         assert not breaks(value, schema)

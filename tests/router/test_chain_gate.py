@@ -2,16 +2,32 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
-from replicas.engine import CallPiece, Chunk, Final, Finish, Grammar, Message, Sampling, Scored, TokenScore, Usage
+from replicas.engine import (
+    CallPiece,
+    Chunk,
+    Final,
+    Finish,
+    Grammar,
+    Message,
+    Sampling,
+    Scored,
+    TokenScore,
+    ToolCall,
+    Usage,
+)
 from replicas.errors import EngineFailed, Unavailable
 from replicas.tools.tool import Tool, ToolChoice
 from router.call import Call
+from router.chain.backend import Asked
+from router.chain.backoff import Retries
 from router.chain.bar import Bar
+from router.chain.breaker import Limits, State
 from router.chain.gate import Gate, Prefix
-from tests.router.chains import asks, chunk, end, link, ran, saying, scripted
+from tests.router.chains import asks, chain, chunk, end, link, ran, saying, scripted, skipping, told
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 LOOK = Tool("look", schema=json.dumps({"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}))
@@ -35,6 +51,7 @@ def called(name: str, *arguments: str) -> list[Chunk]:
 
 FORM = Bar(form=True).gate(call(Grammar("json_schema", json.dumps(SCHEMA))))
 TOOLS = Bar(form=True).gate(call(tools=(LOOK,)))
+FORM_OR_CALL = Bar(form=True).gate(call(Grammar("json_schema", json.dumps(SCHEMA)), (LOOK,)))
 MUST_CALL = Bar(form=True).gate(call(tools=(LOOK,), mode="required"))
 NAMED = Bar(form=True).gate(call(tools=(LOOK, Tool("go")), mode="named", name="look"))
 SURE = Bar(mean_logprob=-1.0).gate(call())
@@ -48,6 +65,8 @@ WORDS = Bar(refusals=True, repetition=True, least_characters=2).gate(call())
         (FORM, [chunk('{"n": "1"}')], "schema"),
         (FORM, [chunk('{"n": 1')], "schema"),
         (FORM, [chunk("n is 1")], "schema"),
+        (FORM_OR_CALL, called("look", '{"at": "it"}'), None),
+        (FORM_OR_CALL, [chunk("no need")], "schema"),
         (TOOLS, [chunk("no need")], None),
         (TOOLS, called("look", '{"at": ', '"it"}'), None),
         (TOOLS, called("look", '{"at": 1}'), "tools"),
@@ -76,6 +95,25 @@ def test_what_is_wrong_with_an_answer_is_found(gate: Gate, answer: list[Chunk], 
     fault = found.run.tries[0].fault
     assert (fault and fault.check) == check
     assert found.run.answered_by == ("a" if check is None else "b")
+
+
+BAD, GOOD_CALL = ToolCall("", "look", "{}"), ToolCall("", "look", '{"at": "it"}')
+
+
+@pytest.mark.parametrize(
+    ("gate", "prefix", "is_fault"),
+    [
+        (TOOLS, Prefix("", (GOOD_CALL, BAD)), False),  # the last one may be cut off
+        (TOOLS, Prefix("", (BAD, GOOD_CALL)), True),
+        (MUST_CALL, Prefix("let me see"), False),
+        (FORM, Prefix('{"n": '), False),
+        (SURE, Prefix("a", scores=scored("a", *[-3.0] * 7).scores), False),  # too few to say
+        (SURE, Prefix("a", scores=scored("a", *[-3.0] * 8).scores), True),
+        (WORDS, Prefix(""), False),
+    ],
+)
+def test_a_beginning_is_judged_by_what_is_certain_of_it(gate: Gate, prefix: Prefix, is_fault: bool) -> None:
+    assert (asyncio.run(gate.fault(prefix)) is not None) is is_fault
 
 
 @pytest.mark.parametrize("mode", ["text", "lark"])
@@ -128,6 +166,18 @@ def test_a_final_without_scores_is_judged_by_its_mean() -> None:
     last = Chunk("g", "", 0, Final(Finish.END, Usage(1, 1), mean_logprob=-3.0))
     found = ran(link("a", [[chunk("hm")], [last]], gate=SURE), link("b", saying("other")))
     assert found.run.tries[0].why == "rejected: logprob"
+
+
+def test_a_pool_whose_answers_are_rejected_is_well() -> None:
+    async def test() -> None:
+        shared = chain(Limits(failures=1, rest_s=5.0, probes=1))
+        asked = Asked((link("a", [EngineFailed("x")], saying(REFUSAL), gate=WORDS), link("b", saying("other"))))
+        await told(replace(asked, retries=Retries(0)), shared)
+        await asyncio.sleep(6.0)
+        assert (await told(asked, shared)).run.tries[0].why == "rejected: refusal"
+        assert shared.breaker("a").state is State.CLOSED
+
+    skipping(test())
 
 
 def test_a_rejected_answer_is_better_than_none() -> None:
