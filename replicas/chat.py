@@ -55,6 +55,12 @@ class Tokenizer(Protocol):
         ...
 
 
+def is_continuation(messages: Sequence[Message]) -> bool:
+    """Whether the answer goes on within the last message: the assistant's, with text, and without calls."""
+    last = messages[-1] if messages else Message("user", "")
+    return last.role == "assistant" and not last.tool_calls and bool(last.content.strip())
+
+
 class _Name(BaseModel):
     content: str
 
@@ -99,9 +105,9 @@ class ChatTokenizer:
     def encode_chat(
         self, messages: Sequence[Message], tools: Sequence[Tool] = (), layout: ToolLayout | None = None
     ) -> tuple[int, ...]:
-        is_continued = bool(messages) and messages[-1].role == "assistant" and not messages[-1].tool_calls
-        if is_continued and not messages[-1].content.strip():
-            messages, is_continued = messages[:-1], False
+        is_continued = is_continuation(messages)
+        if not is_continued and messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
+            messages = messages[:-1]  # it says nothing
         if not messages:
             raise InvalidRequest("there are no messages to answer", "messages")
         opens, closes, ends = _unused(chain(*map(_texts, messages), *map(_tool_texts, tools)), 3)

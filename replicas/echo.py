@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from replicas.chat import is_continuation
 from replicas.detokenizer import ByteDetokenizer, Detokenizer
 from replicas.engine import EngineStats, Generation, Grammar, Message, Scored, Sink, TokenScore
 from replicas.errors import InvalidRequest
@@ -47,8 +48,7 @@ class EchoTokenizer:
         ids: list[int] = []
         for turn in (layout or self.tool_layout).prompt(messages, tools).turns:
             ids += [_ROLES[turn["role"]], *self.encode(str(turn["content"])), END]
-        is_continued = messages[-1].role == "assistant" and messages[-1].content.strip()
-        return tuple(ids[:-1] if is_continued else [*ids, _ROLES["assistant"]])
+        return tuple(ids[:-1] if is_continuation(messages) else [*ids, _ROLES["assistant"]])
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())

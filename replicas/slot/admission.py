@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from replicas.chat import Tokenizer
+from replicas.chat import Tokenizer, is_continuation
 from replicas.engine import GREEDY_BELOW, LEAST_PENALTY, Generation, Grammar, Message, Sampling, Sink
 from replicas.errors import ContextOverflow, InvalidRequest, NotFound
 from replicas.grammar import Constraint
@@ -76,13 +76,13 @@ class Admission:
             sampling = replace(sampling, temperature=0.0)
             request = replace(request, sampling=sampling)
         self._check(request)
-        prompt, is_continuation = self._encoded(request.prompt)
+        prompt, is_continued = self._encoded(request.prompt)
         room = self._bounds.max_len - len(prompt)
         if room < 1:
             raise ContextOverflow(len(prompt), self._bounds.max_len - 1)
         limit = min(sampling.max_tokens, room)
         constraint = None if request.grammar is None else self._abilities.compiled(request.grammar)
-        detokenizer = self._tokenizer.detokenizer(is_continuation=is_continuation)
+        detokenizer = self._tokenizer.detokenizer(is_continuation=is_continued)
         answer = Answer(sampling, detokenizer, self._end_ids, limit, is_clamped=room < sampling.max_tokens)
         sequence = Sequence(request, prompt, answer, sink, limit, constraint)
         switch = self._bounds.switch_tokens
@@ -109,8 +109,7 @@ class Admission:
         if not prompt or (messages and ids):
             raise InvalidRequest("the prompt must be messages or token ids, and not empty", "messages")
         if messages:
-            is_continuation = messages[-1].role == "assistant" and bool(messages[-1].content.strip())
-            return self._tokenizer.encode_chat(messages), is_continuation
+            return self._tokenizer.encode_chat(messages), is_continuation(messages)
         if not 0 <= min(ids) <= max(ids) < self._bounds.vocab:
             raise InvalidRequest(f"token ids must be from 0 to {self._bounds.vocab - 1}", "prompt")
         return ids, False

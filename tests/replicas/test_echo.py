@@ -2,12 +2,14 @@
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replicas.collect import collect
+from replicas.detokenizer import Detokenizer
 from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer, last_text
-from replicas.engine import Finish, Generation, Message
+from replicas.engine import Finish, Generation, Message, ToolCall
 from replicas.errors import DeadlineExceeded
 from tests.replicas.engines import Inbox, asked, sampled
 
@@ -62,3 +64,30 @@ def test_a_running_answer_stops_when_the_clock_passes_its_deadline() -> None:
     engine.close()
     assert isinstance(final.error, DeadlineExceeded)
     assert (inbox.text, final.timings.decode_s) == ("s", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_continued"),
+    [
+        (Message("assistant", "I look, "), True),
+        (Message("assistant", " "), False),
+        (Message("assistant", "I look.", (ToolCall("c", "weather", "{}"),)), False),
+        (Message("user", "x"), False),
+    ],
+)
+def test_prompt_and_answer_agree_on_what_is_continued(
+    monkeypatch: pytest.MonkeyPatch, last: Message, *, is_continued: bool
+) -> None:
+    told: list[bool] = []
+
+    def noting(tokenizer: EchoTokenizer, *, is_continuation: bool = False) -> Detokenizer:
+        told.append(is_continuation)
+        return detokenizer(tokenizer, is_continuation=is_continuation)
+
+    detokenizer = EchoTokenizer.detokenizer
+    monkeypatch.setattr(EchoTokenizer, "detokenizer", noting)
+    engine, talk = EchoEngine(), (Message("user", "x"), last)
+    collect(engine, Generation("one", talk, sampled()))
+    engine.close()
+    own_turn = EchoTokenizer().encode_chat((Message("assistant", ""),))[0]
+    assert told == [EchoTokenizer().encode_chat(talk)[-1] != own_turn] == [is_continued]
