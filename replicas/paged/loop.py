@@ -58,7 +58,7 @@ class PagedLoop:
         self.tally = Tally(limits.slots)
         self._requests = Requests(limits, self.tally, clock)
         self._running: dict[int, Sequence] = {}
-        self._broken: EngineFailed | None = None
+        self._broken: str | None = None  # why
         self._step_began_s: float | None = None
         self._blocked = threading.Event()  # never set: a wait that needs no clock
 
@@ -84,7 +84,7 @@ class PagedLoop:
     def submit(self, sequence: Sequence) -> None:
         """Queue `sequence`. Raises InvalidRequest (its id is under way), Overloaded, EngineFailed (closed, broken)."""
         if self._broken is not None:
-            raise self._broken
+            raise EngineFailed(self._broken)
         sequence.record = Unscored()
         self._requests.submit(sequence)
 
@@ -103,7 +103,7 @@ class PagedLoop:
                 self._step()
             except Exception as error:
                 _logger.exception("engine broken", extra={"model": self._limits.model})
-                self._broken = error if isinstance(error, EngineFailed) else EngineFailed(str(error))
+                self._broken = error.reason if isinstance(error, EngineFailed) else str(error)
                 self._fail_all(self._broken)
             self._requests.deliver()
             self._step_began_s = None
@@ -196,10 +196,10 @@ class PagedLoop:
             del self._running[number]
             self._turns.end(number)
 
-    def _fail_all(self, error: EngineFailed) -> None:
-        """Nothing works any more: those that run and those that wait get the error."""
+    def _fail_all(self, reason: str) -> None:
+        """Nothing works any more: those that run and those that wait get an error each."""
         for sequence in self._running.values():
-            self._requests.fail(sequence, error)
+            self._requests.fail(sequence, EngineFailed(reason))
         self._running.clear()
         while (waiting := self._requests.pop()) is not None:
-            self._requests.fail(waiting, error)
+            self._requests.fail(waiting, EngineFailed(reason))

@@ -220,6 +220,17 @@ def test_a_broken_engine_fails_all_and_every_later_request_and_is_unhealthy(star
         loop.submit(sequence("late", Inbox()))
 
 
+def test_every_request_to_a_broken_engine_gets_an_error_of_its_own(start: Start) -> None:
+    loop, inbox = start(Scripted([broken])), Inbox()
+    loop.submit(sequence("first", inbox))
+    errors = [inbox.final().error]
+    for number in range(2):
+        with pytest.raises(EngineFailed) as refused:
+            loop.submit(sequence(str(number), Inbox()))
+        errors.append(refused.value)
+    assert len(set(map(id, errors))) == 3
+
+
 def test_a_refused_turn_harms_nobody_else(start: Start) -> None:
     turns = Scripted([lambda: [Event(1, ord("x"), "length", cached=2)]], refuses=Refused("too long"))
     loop, refused, good = start(turns), Inbox(), Inbox()
