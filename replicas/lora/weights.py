@@ -29,10 +29,6 @@ class LoraWeights:
 
     arrays: dict[str, Array]
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(array.nbytes for array in self.arrays.values())
-
     @classmethod
     def read(cls, path: Path, export: Export) -> "LoraWeights":
         """The adapter in the directory `path`, fitted to `export`. Raises ModelImportError."""
