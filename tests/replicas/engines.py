@@ -1,5 +1,7 @@
 """What the engine tests share: requests, a sink that waits, engines to run them on."""
 
+import atexit
+import shutil
 import threading
 from dataclasses import replace
 from functools import cache
@@ -15,10 +17,17 @@ WAIT_S = 60.0
 """Only a broken engine lets a test wait this long."""
 
 
+def kept_folder() -> Path:
+    """A folder for what is made once for the whole run, which takes it away at its end."""
+    folder = mkdtemp(prefix="shoal-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 @cache
 def tiny() -> Export:
     """The tiny model's export, made once for the whole run."""
-    return Export.load(tiny_export(Path(mkdtemp(prefix="shoal-tiny-")) / "tiny"))
+    return Export.load(tiny_export(kept_folder() / "tiny"))
 
 
 def slot_engine(slots: int = 4, *, queue_limit: int = 64, prefill_chunk: int = 64, max_len: int = 256) -> SlotEngine:

@@ -4,8 +4,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
 
 from replicas.collect import Completed, collect
 from replicas.engine import Chunk, Final, Finish, Generation, Grammar, Priority, Sampling
@@ -13,7 +11,7 @@ from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.engine import SlotStream
 from tests.models import tiny_longrope_export
-from tests.replicas.engines import Inbox, sampled, tiny
+from tests.replicas.engines import Inbox, kept_folder, sampled, tiny
 
 BLOCK_BYTES = 32 * 512
 """A block of the prefix cache, on the tiny models: 32 tokens of 2 layers, 2 sides, 2 heads, 16 floats."""
@@ -73,7 +71,7 @@ def tiny_engine(config: SlotConfig) -> SlotEngine:
 @cache
 def longrope() -> Export:
     """The tiny model whose rotary factors change after 48 tokens."""
-    return Export.load(tiny_longrope_export(Path(mkdtemp(prefix="shoal-tiny-")) / "longrope"))
+    return Export.load(tiny_longrope_export(kept_folder() / "longrope"))
 
 
 def longrope_engine(config: SlotConfig) -> SlotEngine:

@@ -8,8 +8,6 @@ is the same with drafts and without.
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.request.lookup import LEAST, NGRAM, Lookup
 from replicas.slot.step.extending import DRAFT_ROWS
 from tests.models import TINY, tiny_export
-from tests.replicas.engines import sampled
+from tests.replicas.engines import kept_folder, sampled
 from tests.replicas.schedules import DICTATED, PLAIN, Arrival, Crowd, Kind, alone, prompt
 
 DRAFTING = replace(PLAIN, slots=4, determinism="relaxed", speculation=True)
@@ -43,7 +41,7 @@ def _repetitive() -> Export:
         for name, width in (("attn_output", TINY.heads * TINY.head_size), ("ffn_down", TINY.ffn)):
             weights = random.normal(0, 0.05 / np.sqrt(width), (TINY.hidden, width))
             tensors[f"blk.{layer}.{name}.weight"] = weights.astype(np.float32)
-    return Export.load(tiny_export(Path(mkdtemp(prefix="shoal-tiny-")) / "repetitive", replace(TINY, tensors=tensors)))
+    return Export.load(tiny_export(kept_folder() / "repetitive", replace(TINY, tensors=tensors)))
 
 
 def _opened(config: SlotConfig) -> SlotEngine:

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +17,7 @@ from replicas.errors import NotFound
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.step.loop import Loop
 from replicas.slot.step.requests import Call
-from tests.replicas.engines import WAIT_S, Inbox, sampled
+from tests.replicas.engines import WAIT_S, Inbox, kept_folder, sampled
 from tests.replicas.peft import random_pairs, write_peft
 from tests.replicas.schedules import (
     BLOCK_BYTES,
@@ -42,7 +41,7 @@ GREEDY = sampled(max_tokens=25, ignore_eos=True)
 
 @cache
 def _folder(seed: int) -> Path:
-    return write_peft(Path(mkdtemp(prefix="shoal-lora-")) / "adapter", random_pairs(seed=seed))
+    return write_peft(kept_folder() / "adapter", random_pairs(seed=seed))
 
 
 def _loaded(engine: SlotEngine) -> SlotEngine:
