@@ -66,6 +66,7 @@ def schemas(words: dict[str, st.SearchStrategy[object]], *more: str) -> st.Searc
 @given(JSON, schemas({**KNOWN, **UNKNOWN}, "all"))
 @example({"ab": 1}, {"patternProperties": {"a": True}, "additionalProperties": False})
 @example("text", {"oneOf": [{"type": "string"}, {"pattern": "q"}]})
+@example(["a", 1], {"prefixItems": [{"type": "string"}], "items": {"type": "integer"}})
 @example("text", {"not": {"pattern": "q"}})
 def test_what_follows_a_schema_is_never_called_broken(value: object, schema: object) -> None:
     if Draft202012Validator(schema).is_valid(value):  # type: ignore[arg-type]
