@@ -9,7 +9,6 @@ a row is written by the same kind of call each time, and a draw depends on seed 
 import hashlib
 import logging
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -190,13 +189,11 @@ class SlotEngine:
             self._opened.forward.open_adapters()
 
     def _call(self, call: Callable[[], _T]) -> _T:
-        """What `call` gives on the loop's thread. Raises DeadlineExceeded; a call that has not begun is not made then."""
+        """What `call` gives on the loop's thread. Raises DeadlineExceeded; a call that had not begun is not made."""
         future = self._loop.call(call)
         try:
             return cast(_T, future.result(CALL_DEADLINE_S))
-        except FutureTimeout:
-            if future.done():
-                raise  # its own
+        except TimeoutError:
             future.cancel()
             raise DeadlineExceeded(CALL_DEADLINE_S) from None
 

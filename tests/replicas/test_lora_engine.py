@@ -10,7 +10,7 @@ import pytest
 
 from replicas.adapters import adapters_of, install_shipped
 from replicas.engine import Finish, Generation, Message
-from replicas.errors import EngineFailed, InvalidRequest, ModelImportError, NotFound
+from replicas.errors import DeadlineExceeded, EngineFailed, InvalidRequest, ModelImportError, NotFound
 from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.model.adapters import REST_S, Adapters
@@ -103,6 +103,22 @@ def test_answers_run_on_while_the_first_request_for_an_adapter_opens_its_session
     may_open.set()
     first.join(WAIT_S)
     assert inbox.final().error is None
+    engine.close()
+
+
+def test_a_call_that_the_loop_has_no_time_for_is_not_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, engine = threading.Event(), slot_engine()
+    busy = Inbox(gate)
+    engine.submit(asked("busy"), busy)
+    busy.begun()
+    monkeypatch.setattr("replicas.slot.engine.CALL_DEADLINE_S", 0.0)
+    with pytest.raises(DeadlineExceeded):
+        engine.load_adapter("one", write_peft(tmp_path / "one", random_pairs()))
+    gate.set()
+    assert _submitted(engine, "after", None).final().error is None
+    assert engine.stats().adapters == ()
     engine.close()
 
 

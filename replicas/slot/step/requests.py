@@ -111,6 +111,8 @@ class Requests:
         """Do what was asked of the loop's thread."""
         while self._calls:
             call, future = self._calls.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue  # who asked did not wait so long
             try:
                 future.set_result(call())
             except Exception as error:
@@ -167,7 +169,9 @@ class Requests:
         for sequence in list(self._under_way.values()):
             self.end(sequence, Finish.CANCELLED, sequence.answer.rest())
         while self._calls:
-            self._calls.popleft()[1].set_exception(EngineFailed(f"the engine of {self._limits.model} is closed"))
+            _, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(EngineFailed(f"the engine of {self._limits.model} is closed"))
 
     def deliver(self) -> None:
         """Hand over what was queued."""
