@@ -21,7 +21,13 @@ def providers(model: Path | None, deadline_s: float = DEADLINE_S) -> Iterator[Fi
     listed = available()
     for provider in PREFERENCE:
         if provider.ort_name in listed:
-            command = [sys.executable, "-m", "replicas.slot.start.probe", provider.name, *([str(model)] if model else [])]
+            command = [
+                sys.executable,
+                "-m",
+                "replicas.slot.start.probe",
+                provider.name,
+                *([str(model)] if model else []),
+            ]
             yield tried(provider, command, deadline_s, "a model" if model else "one node")
 
 

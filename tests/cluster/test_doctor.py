@@ -113,14 +113,22 @@ def test_a_provider_that_crashes_hangs_or_refuses_is_a_problem(code: str, words:
 
 @pytest.mark.parametrize("what", ["one node", "a model"])
 def test_the_cpu_works_for_real(exported: Path, what: str) -> None:
-    command = [sys.executable, "-m", "replicas.slot.start.probe", "cpu", *([str(exported)] if what == "a model" else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "replicas.slot.start.probe",
+        "cpu",
+        *([str(exported)] if what == "a model" else []),
+    ]
     finding = tried(CPU, command, 60.0, what)
     assert (finding.state, finding.detail.startswith(f"works: ran {what} in")) == (State.OK, True)
 
 
 def test_a_broken_model_fails_the_probe_with_the_reason(home: Path) -> None:
     (home / "models" / "tiny" / "model.onnx.data").unlink()
-    finding = tried(CPU, [sys.executable, "-m", "replicas.slot.start.probe", "cpu", str(home / "models" / "tiny")], 60.0, "")
+    finding = tried(
+        CPU, [sys.executable, "-m", "replicas.slot.start.probe", "cpu", str(home / "models" / "tiny")], 60.0, ""
+    )
     assert (finding.state, "model.onnx.data" in finding.detail) == (State.PROBLEM, True)
 
 
