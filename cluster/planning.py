@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cluster.money_settings import baseline_of, budgets_of
 from cluster.routing import routing_of
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
@@ -68,6 +69,8 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
             allowed_origins=http.allowed_origins,
         ),
         store=store_address(settings, home),
+        budgets=budgets_of(settings.budgets),
+        baseline=baseline_of(settings.costs),
         routing=routing_of(settings, {pool.model: pool.context_tokens for pool in pools}),
     )
 

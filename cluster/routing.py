@@ -5,6 +5,7 @@ What a rule sends to may be a ready-made policy, a chain, a model by any of its 
 
 from collections.abc import Iterator, Mapping
 
+from cluster.money_settings import prices_of
 from cluster.routing_settings import CloudModelSettings, CloudSettings, ConditionSettings, RuleSettings
 from cluster.settings import Settings
 from replicas.errors import NotFound, SettingsError
@@ -14,7 +15,7 @@ from router.policy.condition import HEADER, Condition, all_of, any_of, one
 from router.policy.constraints import Like, OneOf, Range
 from router.policy.features import AUTO
 from router.policy.rule import POLICIES, PolicyName, Routing, Rule
-from router.prices import Price, price_list
+from router.prices import Price, PriceList
 
 DAY_MIN = 24 * 60
 
@@ -31,6 +32,7 @@ def routing_of(settings: Settings, contexts: Mapping[str, int] | None = None) ->
         privacy.detectors,
         tuple(address.lower() for address in privacy.harmless_addresses),
         settings.routing.time_zone,
+        settings.routing.at_limit,
     )
     check(routing)
     return routing
@@ -41,25 +43,27 @@ def _candidates(settings: Settings, contexts: Mapping[str, int]) -> tuple[Candid
     default = settings.default_model
     models = sorted(settings.models, key=lambda model: default not in (model.name, *model.aliases))
     local = (Candidate(m.name, True, m.aliases, contexts.get(m.name, m.engine.context_tokens)) for m in models)
-    return (*local, *(_cloud_candidate(cloud, model) for cloud in settings.clouds for model in cloud.models))
+    prices = prices_of(settings.costs)
+    clouds = (_cloud_candidate(cloud, model, prices) for cloud in settings.clouds for model in cloud.models)
+    return (*local, *clouds)
 
 
-def _cloud_candidate(cloud: CloudSettings, model: CloudModelSettings) -> Candidate:
+def _cloud_candidate(cloud: CloudSettings, model: CloudModelSettings, prices: PriceList) -> Candidate:
     return Candidate(
         name=f"{cloud.name}/{model.name}",
         is_local=False,
         aliases=model.aliases,
         context_tokens=model.context_tokens,
-        price=_price(cloud, model),
+        price=_price(cloud, model, prices),
         sees_images=model.sees_images,
         ttft_s=model.ttft_s,
         tokens_per_s=model.tokens_per_s,
     )
 
 
-def _price(cloud: CloudSettings, model: CloudModelSettings) -> Price | None:
+def _price(cloud: CloudSettings, model: CloudModelSettings, prices: PriceList) -> Price | None:
     try:
-        return price_list().price(model.price or model.name)
+        return prices.price(model.price or model.name)
     except NotFound as missing:
         if model.price is None:
             return None

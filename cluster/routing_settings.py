@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from cluster.section import Section
 from replicas.cloud.release import CloudKind
-from router.policy.rule import PolicyName
+from router.policy.rule import AtLimit, PolicyName
 from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
 
 KEY_HEADERS = frozenset({"authorization", "x-api-key", "cookie", "proxy-authorization"})
@@ -130,3 +130,4 @@ class RoutingSettings(Section):
     rules: tuple[RuleSettings, ...] = ()
     privacy: PrivacySettings = PrivacySettings()
     time_zone: str = "UTC"
+    at_limit: AtLimit = "degrade"

@@ -30,7 +30,8 @@ class Account:
             self.cached += final.usage.cached
 
 
-def _utc_day() -> str:
+def utc_day() -> str:
+    """Today, as 2026-01-31."""
     return datetime.now(UTC).date().isoformat()
 
 
@@ -42,7 +43,7 @@ class Accounts:
     """Opens accounts. `write` must not wait."""
 
     def __init__(
-        self, limiter: Limiter, write: Callable[[Use], None] = _nowhere, today: Callable[[], str] = _utc_day
+        self, limiter: Limiter, write: Callable[[Use], None] = _nowhere, today: Callable[[], str] = utc_day
     ) -> None:
         self.limiter = limiter
         self._write = write

@@ -7,6 +7,9 @@ send a secret out.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from router.budget.payer import JOB, Payer
+from router.budget.payer import NOBODY as NO_PAYER
+
 PRIVATE = "x-shoal-private"
 ROLE = "x-shoal-role"
 AGENT = ("x-shoal-agent-id", "x-claude-code-agent-id")
@@ -21,6 +24,7 @@ class Origin:
     agent: str = ""
     is_private: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    payer: Payer = NO_PAYER
 
 
 NOBODY = Origin()
@@ -34,4 +38,5 @@ def origin_of(headers: Mapping[str, str]) -> Origin:
         agent=next((headers[name] for name in AGENT if headers.get(name)), ""),
         is_private=mark is not None and mark.strip().lower() not in NOT_PRIVATE,
         headers=headers,
+        payer=Payer(job=headers.get(JOB, "")),
     )

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
 
-from replicas.errors import ShoalError
+from replicas.errors import ShoalError, Unavailable
 from router.budget.budget import Budget, Claim, Reservation, claims_of
 from router.budget.money import nano_of
 from router.budget.payer import Payer
@@ -132,6 +132,21 @@ class Budgets:
         if len(self._states) >= KNOWN:
             self._states.clear()
         self._states[claims] = (self._clock(), state)
+
+
+class _NoTill:
+    """No money is anywhere."""
+
+    def reserve(self, reservation: Reservation, now: float) -> None:
+        raise Unavailable("a store for budgets")
+
+    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+        raise Unavailable("a store for budgets")
+
+
+def no_budgets() -> Budgets:
+    """For a process that keeps none: whatever is asked costs as much as it costs."""
+    return Budgets((), _NoTill(), lambda _: None)
 
 
 def worst(claims: Sequence[Claim], taken: Sequence[int]) -> State:

@@ -12,3 +12,6 @@ class Payer:
     key_id: str = ""
     key_name: str = ""
     job: str = ""
+
+
+NOBODY = Payer()

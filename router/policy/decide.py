@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from router.call import Call
 from router.policy.candidate import by_name
 from router.policy.condition import WHOLE
-from router.policy.decision import Decision, Verdict
+from router.policy.decision import BUDGET_SPENT, Decision, Verdict
 from router.policy.features import AUTO, Seen, features_of, model_asked, tokens_in
 from router.policy.ready import Need, ranked
 from router.policy.rule import PolicyName, Routing, Rule
@@ -96,7 +96,19 @@ class Policy:
         barred = {name: self._bar(name, found.marking, budget) for name in found.names}
         kept = tuple(verdict for verdict in found.route if not barred[verdict.name])
         out = tuple(Verdict(name, why) for name, why in barred.items() if why)
-        return replace(found, route=kept, lost=(*out, *found.lost))
+        settled = replace(found, route=kept, lost=(*out, *found.lost))
+        is_short = bool(out) and barred[found.names[0]] == BUDGET_SPENT
+        return self._without_money(settled) if is_short else settled
+
+    def _without_money(self, found: Decision) -> Decision:
+        """What becomes of a request that a cloud would answer, if there were money."""
+        if self.routing.at_limit == "refuse":
+            return replace(found, route=())
+        if found.route:
+            return found
+        local = tuple(Verdict(one.name, "local, for want of money") for one in self.routing.candidates if one.is_local)
+        lost = tuple(one for one in found.lost if one.name not in {verdict.name for verdict in local})
+        return replace(found, route=local, lost=lost, is_degraded=True)
 
     def _bar(self, name: str, marking: Marking, budget: str) -> str:
         candidate = self.routing.candidate(name)
@@ -106,5 +118,5 @@ class Policy:
         if marking.is_private:
             return "private requests stay here"
         if budget == "spent":
-            return "the budget is spent"
+            return BUDGET_SPENT
         return "" if self._served is None or name in self._served else "no client for it runs here"

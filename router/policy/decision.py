@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from replicas.errors import NotFound, ShoalError, Unavailable, Withheld
+from replicas.errors import BudgetSpent, NotFound, ShoalError, Unavailable, Withheld
 from router.policy.constraints import Value
 from router.privacy.guard import Marking
+
+BUDGET_SPENT = "the budget is spent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Decision:
     features: Mapping[str, Value]
     marking: Marking
     is_unknown: bool = False
+    is_degraded: bool = False  # local, for want of money
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,4 +52,6 @@ class Decision:
         whose = f"{self.by} {self.rule!r}"
         if self.marking.is_private:
             return Withheld(f"it is private ({', '.join(self.marking.reasons)}), and {whose} leaves nothing local")
+        if any(one.why == BUDGET_SPENT for one in self.lost):
+            return BudgetSpent("of this request")
         return Unavailable("a model for this request", "; ".join(f"{one.name}: {one.why}" for one in self.lost[:8]))

@@ -11,6 +11,7 @@ from router.policy.condition import ALWAYS, Condition
 from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
 
 PolicyName: TypeAlias = Literal["local-only", "prefer-local", "prefer-cloud", "cheapest", "fastest"]
+AtLimit: TypeAlias = Literal["degrade", "refuse"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
@@ -30,7 +31,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """All that decides. `candidates` are in the order of preference; `detectors` say what is private."""
+    """All that decides. `candidates` are in the order of preference; `detectors` say what is private.
+
+    `at_limit`: whether a request that a cloud would answer goes to a local model when the budget is spent.
+    """
 
     candidates: tuple[Candidate, ...]
     rules: tuple[Rule, ...] = ()
@@ -38,6 +42,7 @@ class Routing:
     detectors: tuple[Kind, ...] = KINDS
     harmless: tuple[str, ...] = HARMLESS_ADDRESSES
     time_zone: str = "UTC"
+    at_limit: AtLimit = "degrade"
 
     def candidate(self, name: str) -> Candidate | None:
         """The candidate of that very name."""

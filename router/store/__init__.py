@@ -2,8 +2,8 @@
 
 from router.store.address import StoreAddress
 from router.store.ledger import Entry
-from router.store.store import Store, open_store
+from router.store.store import Store, join_store, open_store
 from router.store.usage import Use
 from router.store.write_behind import WriteBehind
 
-__all__ = ["Entry", "Store", "StoreAddress", "Use", "WriteBehind", "open_store"]
+__all__ = ["Entry", "Store", "StoreAddress", "Use", "WriteBehind", "join_store", "open_store"]

@@ -23,6 +23,12 @@ class Store:
         self._database.close()
 
 
+def join_store(address: StoreAddress) -> Store:
+    """The store, which another process has opened and keeps open. It is reached when it is used first. Raises
+    SettingsError, Unavailable."""
+    return Store(Database(address.resolved()))
+
+
 def open_store(address: StoreAddress) -> Store:
     """Connect, and run the migrations that are missing. Raises SettingsError, Unavailable."""
     from router.store.migrating import migrate  # late: Alembic takes a while to import

@@ -1,17 +1,19 @@
 """Who answers: the first rule that holds, else the model that was asked for, else the policy; private ones stay."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from replicas.engine import Final, Finish, Timings, Usage
-from replicas.errors import Unavailable, Withheld
+from replicas.errors import BudgetSpent, Withheld
 from replicas.tools.tool import Tool
 from router.origin import NOBODY, Origin
 from router.policy.condition import ALWAYS, BUDGETS, all_of, any_of, one
 from router.policy.constraints import Constraint, Like, OneOf, Range
 from router.policy.decide import Policy
-from router.policy.rule import POLICIES, PolicyName, Routing, Rule
+from router.policy.decision import BUDGET_SPENT
+from router.policy.rule import POLICIES, AtLimit, PolicyName, Routing, Rule
 from tests.router.asked import ALL, HAIKU, LARGE, OPUS, SMALL, at_noon, call, on_auto, policy
 
 SECRET = "jane@acme.com"
@@ -114,7 +116,31 @@ def test_a_rule_may_mark_requests_private() -> None:
 def test_a_spent_budget_leaves_local_models() -> None:
     deciding = policy(policy="prefer-cloud")
     assert set(deciding.decide(call(), budget="spent").names) == LOCAL
-    assert isinstance(deciding.decide(call(model=OPUS.name), budget="spent").refusal(), Unavailable)
+
+
+def test_without_money_a_request_for_a_cloud_alone_goes_to_local_models_and_says_so() -> None:
+    decision = policy().decide(call(model=OPUS.name), budget="spent")
+    assert decision.is_degraded
+    assert {(one.name, one.why) for one in decision.route} == {(name, "local, for want of money") for name in LOCAL}
+    assert [(one.name, one.why) for one in decision.lost] == [(OPUS.name, BUDGET_SPENT)]
+
+
+@pytest.mark.parametrize("model", [None, OPUS.name])
+def test_where_so_configured_a_request_that_there_is_no_money_for_is_refused(model: str | None) -> None:
+    decision = policy(policy="prefer-cloud", at_limit="refuse").decide(call(model=model), budget="spent")
+    assert decision.names == ()
+    assert isinstance(decision.refusal(), BudgetSpent)
+
+
+@pytest.mark.parametrize("at_limit", get_args(AtLimit))
+def test_without_money_what_a_local_model_answers_goes_on(at_limit: AtLimit) -> None:
+    decision = policy(policy="prefer-local", at_limit=at_limit).decide(call(), budget="spent")
+    assert (decision.names, decision.is_degraded) == (("small", "large"), False)
+
+
+def test_without_money_private_requests_are_withheld_and_not_too_dear() -> None:
+    decision = policy(at_limit="refuse").decide(call(SECRET, model=OPUS.name), budget="spent")
+    assert isinstance(decision.refusal(), Withheld)
 
 
 def test_clouds_without_a_client_are_not_in_the_route() -> None:
