@@ -5,6 +5,7 @@ first whose answer may go out is the only one whose answer does.
 """
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -90,8 +91,8 @@ class Lane:
     async def _try(self, link: Link) -> None:
         """Ask one link until it answers, or is not worth another ask."""
         failures = 0
-        while self._is_permitted(link):
-            error = await self._ask(link)
+        while True:
+            error = await self._ask(link) if self._is_permitted(link) else self._refused(link)
             failures += 1
             wait_s = None if error is None else self._wait_s(error, failures)
             if wait_s is None:
@@ -99,14 +100,22 @@ class Lane:
             await asyncio.sleep(wait_s)
 
     def _is_permitted(self, link: Link) -> bool:
-        breaker = self._race.breaker(link.pool)
         self.link, self._began_s, self._opened_s = link, self._race.clock(), None
-        self._permit = breaker.admit()
-        if self._permit is None:
-            wait_s = round(breaker.wait_s, 1)
-            error = Overloaded(link.pool, wait_s) if breaker.is_paused else _unavailable(link.pool, wait_s)
-            self._close(Reason.OPEN, error)
+        self._permit = self._race.breaker(link.pool).admit()
         return self._permit is not None
+
+    def _refused(self, link: Link) -> ShoalError | None:
+        """What an ask that was not made counts as: a pool that named a time is busy until then, and may be worth a
+        wait; for one that keeps failing nobody waits."""
+        breaker = self._race.breaker(link.pool)
+        wait_s = math.ceil(breaker.wait_s * 1000) / 1000
+        if not breaker.is_paused:
+            words = f"it kept failing and is left alone; try again in {wait_s:g} s"
+            self._close(Reason.OPEN, Unavailable(link.pool, words))
+            return None
+        error = Overloaded(link.pool, wait_s)
+        self._close(Reason.OPEN, error)
+        return error
 
     def _wait_s(self, error: ShoalError, failures: int) -> float | None:
         """Seconds until the same link is asked again; None: it is not."""
@@ -182,7 +191,3 @@ class Lane:
         tried = Tried(link.pool, reason, error, fault, race.clock() - self._began_s, first_s, cost_usd)
         race.tries.append(tried)
         race.observe(tried)
-
-
-def _unavailable(pool: str, wait_s: float) -> Unavailable:
-    return Unavailable(pool, f"it kept failing and is left alone; try again in {wait_s:g} s")

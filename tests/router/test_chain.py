@@ -98,6 +98,19 @@ def test_a_cloud_that_named_a_time_is_not_asked_by_others_before() -> None:
     skipping(test())
 
 
+def test_who_comes_while_a_cloud_wants_a_short_rest_waits_for_its_end_too() -> None:
+    async def test() -> None:
+        shared, busy = chain(), link("a", [CloudBusy("a", "slow down", 429, 1.5)], saying("hello"))
+        first = asyncio.create_task(told(Asked((busy,)), shared))
+        await asyncio.sleep(0.5)
+        second = await told(Asked((link("a", saying("hello")),)), shared)
+        assert (second.answer.text, second.reasons) == ("hello", [("a", "open"), ("a", "answered")])
+        assert 1.5 <= second.times_s[0] <= 1.5 + Retries().base_s
+        assert (await first).answer.text == "hello"
+
+    skipping(test())
+
+
 @pytest.mark.parametrize(
     ("errors", "wanted"),
     [
