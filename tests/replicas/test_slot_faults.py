@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from replicas.collect import collect
-from replicas.engine import Finish, Generation, Sampling
+from replicas.engine import Chunk, Finish, Generation, Sampling
 from replicas.errors import EngineFailed, InvalidRequest
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import Forward
@@ -126,13 +126,16 @@ def test_rows_that_cannot_be_trusted_begin_again_with_the_same_bytes(monkeypatch
             raise RuntimeError("copy failed")
         move(self, source, target, tokens)
 
-    engine, gate = slot_engine(2), threading.Event()
-    short, long = Inbox(gate), Inbox()
+    def until_it_has_tokens(chunk: Chunk) -> None:
+        long(chunk)
+        if len(long.chunks) == 3:
+            first.cancel()
+
+    engine, short, long = slot_engine(2), Inbox(), Inbox()
     monkeypatch.setattr(KvSlab, "move", broken)
-    engine.submit(_request("short", 20, sampled(max_tokens=9, ignore_eos=True)), short)
+    first = engine.submit(_request("short", 20, sampled(max_tokens=200, ignore_eos=True)), short)
     short.begun()
-    engine.submit(_request("long", 41, long_sampling), long)
-    gate.set()
+    engine.submit(_request("long", 41, long_sampling), until_it_has_tokens)
     assert short.final().error is None
     assert long.final().error is None
     assert (engine.stats().restarts_total, engine.stats().replayed_tokens_total > 0) == (1, True)
