@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from cluster import cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
+from cluster.cli_adapters import adapters_app
 from cluster.cli_keys import keys_app
 from cluster.cli_models import models_app
 from cluster.cli_route import route_app
@@ -35,6 +36,7 @@ app.command()(cli_status.status)
 app.command()(cli_doctor.doctor)
 app.command()(cli_demo.demo)
 app.command()(cli_upstream.upstream)
+app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")

@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.delivery import Delivery
 from deployments.engines import build_tokenizer
 from deployments.plan import APP_NAME, AppPlan, PoolPlan
+from deployments.pool_adapters import PoolAdapters
 from deployments.pool_client import PoolClient
 from deployments.prompting import Prompter
 from replicas.chat import Tokenizer
@@ -63,6 +64,7 @@ class Answerer:
         self._handle_of = handle_of
         self.catalog = catalog(plan)
         self.clients: dict[str, PoolClient] = {}
+        self.adapters: dict[str, PoolAdapters] = {}  # of the pools whose adapters are kept here
         self.policy = Policy(plan.routes, served=frozenset(pool.model for pool in plan.pools))
         self._prompters: dict[str, Prompter] = {}
 
@@ -74,8 +76,18 @@ class Answerer:
             self.clients[pool.model] = client
             self._prompters[pool.model] = Prompter(pool, build_tokenizer(pool))
 
+    def keep_adapters(self) -> None:
+        """Keep the adapters of all replicas alike. For the ingress alone: two would undo each other's work."""
+        for pool in self.plan.pools:
+            if pool.engine.kind == "slot":
+                keeper = PoolAdapters(pool, self.clients[pool.model], self._prompters[pool.model])
+                keeper.start()
+                self.adapters[pool.model] = keeper
+
     async def close(self) -> None:
         """Close the pools."""
+        for keeper in self.adapters.values():
+            await keeper.close()
         for client in self.clients.values():
             await client.close()
 
@@ -136,14 +148,14 @@ class Answerer:
                     told_s = time.monotonic()
 
     async def _texts(self, prepared: Prepared) -> AsyncGenerator[list[Chunk], None]:
-        client, delivery = self.clients[prepared.pool.model], Delivery()
+        delivery = Delivery()
         ends_at_s = time.monotonic() + prepared.generation.deadline_s
         for attempt in range(ATTEMPTS):
             attempt_id = f"{prepared.generation.id}.{secrets.token_hex(4)}"
             left_s = max(0.0, ends_at_s - time.monotonic())
             generation = replace(prepared.generation, id=attempt_id, deadline_s=left_s)
             try:
-                async with aclosing(client.generate(generation)) as stream:
+                async with aclosing(self._generated(prepared.pool.model, generation)) as stream:
                     async for chunks in stream:
                         yield [delivery.rest(chunk) for chunk in chunks]
                 return
@@ -155,6 +167,22 @@ class Answerer:
                     raise
                 delivery.begin_again()
                 logger.warning("generation restarted: %s", lost)
+
+    async def _generated(self, model: str, generation: Generation) -> AsyncGenerator[list[Chunk], None]:
+        """The chunks of one attempt. A replica that has just started may lack an adapter that was loaded before: it is
+        given that, and asked again."""
+        client, keeper = self.clients[model], self.adapters.get(model)
+        try:
+            async with aclosing(client.generate(generation)) as stream:
+                async for chunks in stream:
+                    yield chunks
+            return
+        except NotFound as missing:
+            if keeper is None or missing.kind != "adapter" or not await keeper.restored(missing.name):
+                raise
+        async with aclosing(client.generate(generation)) as stream:
+            async for chunks in stream:
+                yield chunks
 
     async def answer(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The chunks of an answer, one by one."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.adapter_desk import AdapterDesk
 from deployments.authentication import Authentication, Door
 from deployments.desk import Desk
 from deployments.embedding import EmbeddingDesk
@@ -25,7 +26,12 @@ def build_app(
     `keyring` it is open."""
     errors = ErrorResponses(desk.anthropic, desk.openai)
     app = Starlette(
-        routes=[*_answer_routes(desk), *_operation_routes(operations), *extra_routes],
+        routes=[
+            *_answer_routes(desk),
+            *_adapter_routes(AdapterDesk(desk.answerer)),
+            *_operation_routes(operations),
+            *extra_routes,
+        ],
         exception_handlers=errors.handlers(),
     )
     app.router.redirect_slashes = False  # an unknown path is a 404, not a redirect to a guess
@@ -52,6 +58,14 @@ def _answer_routes(desk: Desk) -> list[Route]:
         Route("/v1/embeddings", embeddings.respond, methods=["POST"]),
         Route("/v1/models", desk.list_models, methods=["GET"]),
         Route("/v1/models/{model_id:path}", desk.show_model, methods=["GET"]),
+    ]
+
+
+def _adapter_routes(adapters: AdapterDesk) -> list[Route]:
+    return [
+        Route("/v1/adapters", adapters.show, methods=["GET"]),
+        Route("/v1/adapters", adapters.load, methods=["POST"]),
+        Route("/v1/adapters/{name}", adapters.unload, methods=["DELETE"]),
     ]
 
 

@@ -39,6 +39,7 @@ class Ingress:
         """The application; Serve asks for it after the constructor."""
         answerer = Answerer(self._plan)
         answerer.start()
+        answerer.keep_adapters()
         metrics = IngressMetrics()
         routes, keyring, accounts = self._extra_routes(self._plan), None, None
         if self._plan.store is not None:

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from ray import serve
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
+from deployments.adapter_loading import AdapterLoading
 from deployments.engines import build_engine, warm_up_generation
 from deployments.outbox import WireChunk
 from deployments.plan import PoolPlan
@@ -35,6 +36,7 @@ class OnnxPool:
         engine = build_engine(plan)
         self._replica = PoolReplica(engine, ReplicaMetrics(engine.stats))
         self._sessions = SessionTransfers(engine)
+        self._adapters = AdapterLoading(engine, plan.path)
         self._is_warm = False
 
     async def check_health(self) -> None:
@@ -92,6 +94,14 @@ class OnnxPool:
     async def load_session(self, target: Target, transfer_id: str, session_id: str) -> int | ShoalError:
         """Give it to the engine."""
         return await returned(self._sessions.load(transfer_id, session_id))
+
+    async def load_adapter(self, target: Target, name: str) -> ShoalError | None:
+        """Load an adapter that lies beside the model."""
+        return await returned(self._adapters.load(name))
+
+    async def unload_adapter(self, target: Target, name: str) -> ShoalError | None:
+        """Unload one."""
+        return await returned(self._adapters.unload(name))
 
 
 def actor_options(plan: PoolPlan) -> dict[str, object]:

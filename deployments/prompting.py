@@ -6,10 +6,11 @@ for the whole answer, else from the moment that one begins.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 
 from deployments.plan import PoolPlan
-from replicas.adapters import adapters_of
+from replicas.adapters import StoredAdapter, adapters_of
 from replicas.chat import Tokenizer
 from replicas.engine import Generation, Grammar, Sampling
 from replicas.errors import ContextOverflow
@@ -20,6 +21,7 @@ from replicas.tools.tool import Tool
 from router.call import Call
 
 SEED_BITS = 63
+TOOLS = "tools"  # the purpose of an adapter that answers requests with tools
 
 
 class Prompter:
@@ -28,7 +30,13 @@ class Prompter:
     def __init__(self, pool: PoolPlan, tokenizer: Tokenizer) -> None:
         self.pool = pool
         self.tokenizer = tokenizer
-        self._layouts = {one.name: adapter_layout(one.format or "", tokenizer.tags) for one in adapters_of(pool.path)}
+        self._tool_adapter = pool.tool_adapter
+        self._layouts = self._layouts_of(adapters_of(pool.path))
+
+    def use(self, loaded: Sequence[StoredAdapter]) -> None:
+        """The adapters that are loaded from now on; the first that was tuned for tools gets the requests with tools."""
+        self._layouts = self._layouts_of(loaded)
+        self._tool_adapter = next((one.name for one in loaded if one.purpose == TOOLS), None)
 
     def prompt(self, call: Call) -> tuple[int, ...]:
         """The prompt as token ids, however long it is."""
@@ -66,7 +74,10 @@ class Prompter:
         return self.pool.engine.kind in ("slot", "paged")
 
     def _adapter(self, call: Call) -> str | None:
-        return call.adapter or (self.pool.tool_adapter if _tools(call) else None)
+        return call.adapter or (self._tool_adapter if _tools(call) else None)
+
+    def _layouts_of(self, adapters: Sequence[StoredAdapter]) -> dict[str, ToolLayout | None]:
+        return {one.name: adapter_layout(one.format or "", self.tokenizer.tags) for one in adapters}
 
     def _layout(self, adapter: str | None) -> ToolLayout:
         return self._layouts.get(adapter or "") or self.tokenizer.tool_layout

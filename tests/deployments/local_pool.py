@@ -7,6 +7,7 @@ with ActorDiedError, its token streams break, nothing that it still made arrives
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from prometheus_client.metrics_core import Metric
@@ -14,6 +15,7 @@ from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.adapter_loading import AdapterLoading
 from deployments.outbox import WireChunk
 from deployments.replica import Admission, PoolReplica
 from deployments.replica_metrics import ReplicaMetrics
@@ -30,11 +32,12 @@ PUMP = "pump"
 class LocalReplica:
     """One replica and the calls that are open on it."""
 
-    def __init__(self, id_: str, engine: Engine) -> None:
+    def __init__(self, id_: str, engine: Engine, model: Path) -> None:
         self.id = id_
         self.engine = engine
         self.pool = PoolReplica(engine, ReplicaMetrics(engine.stats))
         self.sessions = SessionTransfers(engine)
+        self.adapters = AdapterLoading(engine, model)
         self.is_dead = False
         self.is_stuck = False
         self.generations = 0
@@ -126,9 +129,10 @@ class Method(Generic[T]):
 class LocalPool:
     """The replicas of one deployment. Make it on the loop on which it is called."""
 
-    def __init__(self, deployment: str, model: str) -> None:
+    def __init__(self, deployment: str, model: str, path: Path = Path()) -> None:
         self.deployment = deployment
         self.model = model
+        self.path = path
         self.replicas: list[LocalReplica] = []
         self.generate = Method(self._generate)
         self.is_ready = Method(self._is_ready)
@@ -139,6 +143,8 @@ class LocalPool:
         self.read_session = Method(self._transfers(SessionTransfers.read))
         self.write_session = Method(self._transfers(SessionTransfers.write))
         self.load_session = Method(self._transfers(SessionTransfers.load))
+        self.load_adapter = Method(self._adapters(AdapterLoading.load))
+        self.unload_adapter = Method(self._adapters(AdapterLoading.unload))
 
     def handle(self) -> "DeploymentHandle[object]":
         return cast("DeploymentHandle[object]", self)
@@ -148,7 +154,7 @@ class LocalPool:
         return self
 
     def add(self, engine: Engine) -> LocalReplica:
-        replica = LocalReplica(f"replica{len(self.replicas)}", engine)
+        replica = LocalReplica(f"replica{len(self.replicas)}", engine, self.path)
         self.replicas.append(replica)
         self.announce()
         return replica
@@ -189,6 +195,15 @@ class LocalPool:
         def call(target: Target, /, *args: P.args, **kwargs: P.kwargs) -> LocalCall[T | ShoalError]:
             replica = self._named(target)
             return LocalCall(replica, returned(method(replica.sessions, *args, **kwargs)))
+
+        return call
+
+    def _adapters(
+        self, method: Callable[[AdapterLoading, str], Awaitable[None]]
+    ) -> Callable[[Target, str], LocalCall[ShoalError | None]]:
+        def call(target: Target, name: str) -> LocalCall[ShoalError | None]:
+            replica = self._named(target)
+            return LocalCall(replica, returned(method(replica.adapters, name)))
 
         return call
 

@@ -75,12 +75,13 @@ class Served:
     async def _serve(self) -> None:
         try:
             for plan in self.plan.pools:
-                pool = self.pools[plan.model] = LocalPool(plan.deployment, plan.model)
+                pool = self.pools[plan.model] = LocalPool(plan.deployment, plan.model, plan.path)
                 watch(plan.deployment).announce(frozenset())
                 for engine in self._engines[plan.model]:
                     pool.add(engine)
             answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle())
             answerer.start()
+            answerer.keep_adapters()
             self.metrics = metrics = IngressMetrics()
             desk = Desk(answerer, metrics, Accounts(Limiter(), self.uses.append))
             app = build_app(desk, Operations(answerer, metrics), keyring=self._keyring)
