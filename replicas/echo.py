@@ -17,13 +17,14 @@ from replicas.detokenizer import ByteDetokenizer, Detokenizer
 from replicas.engine import EngineStats, Generation, Grammar, Message, Scored, Sink, TokenScore
 from replicas.errors import InvalidRequest
 from replicas.grammar import Constraint
+from replicas.slot.about import About
 from replicas.slot.admission import Admission, Bounds
 from replicas.slot.engine import SlotStream
-from replicas.slot.report import About, Live, stats
+from replicas.slot.report import Live, stats
 from replicas.slot.request.choice import Choice
+from replicas.slot.request.saved import Saved
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.step.loop import Loop, Machine
-from replicas.slot.step.memory import Saved
 from replicas.slot.step.requests import LoopLimits
 from replicas.tools.layout import ToolLayout, layout_of
 from replicas.tools.tool import Tool

@@ -13,7 +13,7 @@ from replicas.export import Export
 from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import Forward, longest_chunk
-from replicas.slot.start.place import CPU
+from replicas.slot.place import CPU
 from replicas.slot.start.providers import open_session
 
 DEADLINE_S = 600.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cluster.doctor.finding import Finding, found
-from replicas.slot.start.place import PREFERENCE, Provider
+from replicas.slot.place import PREFERENCE, Provider
 from replicas.slot.start.providers import available
 
 _AREA = "providers"

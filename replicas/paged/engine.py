@@ -17,8 +17,8 @@ from replicas.paged.genai import GenaiTurns
 from replicas.paged.loop import PagedLoop
 from replicas.paged.owner import Owner
 from replicas.slot.admission import Admission, Bounds
+from replicas.slot.place import Provider
 from replicas.slot.request.sequence import Sequence
-from replicas.slot.start.place import Provider
 from replicas.slot.start.providers import Working, available, candidates, first_working
 from replicas.slot.step.requests import LoopLimits
 

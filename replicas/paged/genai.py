@@ -17,7 +17,7 @@ from replicas.engine import Grammar, Sampling
 from replicas.errors import EngineFailed
 from replicas.grammar.source import source
 from replicas.paged.export import PagedExport
-from replicas.slot.start.place import Provider
+from replicas.slot.place import Provider
 
 Ending: TypeAlias = Literal["end", "length", "cancelled", "failed"]
 

@@ -21,6 +21,7 @@ from replicas.export import Export
 from replicas.grammar import Constraint, GrammarCompiler
 from replicas.host import Host
 from replicas.lora import LoraWeights
+from replicas.slot.about import About
 from replicas.slot.admission import Admission, Bounds
 from replicas.slot.config import SlotConfig
 from replicas.slot.kv.blocks import BLOCK, BlockPool
@@ -30,7 +31,7 @@ from replicas.slot.kv.transfer import GONE, Transfer
 from replicas.slot.model.forward import longest_chunk
 from replicas.slot.model.passes import ModelPasses
 from replicas.slot.model.sampler import Sampler
-from replicas.slot.report import About, Live, stats
+from replicas.slot.report import Live, stats
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.start.opening import Opened, open_model
 from replicas.slot.step.loop import Loop, Machine

@@ -26,7 +26,7 @@ from replicas.errors import ModelImportError
 from replicas.host import Host
 from replicas.slot.start import kept
 from replicas.slot.start.calibration import Calibration
-from replicas.slot.start.place import CPU, PREFERENCE
+from replicas.slot.place import CPU, PREFERENCE
 from tests.cluster.command import Shell
 from tests.models import tiny_export
 

@@ -13,9 +13,9 @@ from replicas.engine import Generation, Priority, Sampling
 from replicas.slot.request.answer import Answer
 from replicas.slot.request.choice import Choice
 from replicas.slot.request.lane import BARE, Lane
+from replicas.slot.request.saved import Saved
 from replicas.slot.request.sequence import Sequence
 from replicas.slot.step.loop import Loop, Machine
-from replicas.slot.step.memory import Saved
 from replicas.slot.step.requests import LoopLimits
 from tests.replicas.engines import WAIT_S, Inbox
 

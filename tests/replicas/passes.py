@@ -9,8 +9,8 @@ from replicas.export import Export
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.adapters import Adapters
 from replicas.slot.model.forward import Forward, longest_chunk
+from replicas.slot.place import CPU
 from replicas.slot.request.lane import BARE, Lane
-from replicas.slot.start.place import CPU
 from replicas.slot.start.providers import open_session
 from replicas.slot.step.prefilling import next_chunk
 

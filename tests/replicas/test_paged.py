@@ -20,9 +20,9 @@ from replicas.paged.engine import PagedConfig, PagedEngine
 from replicas.paged.genai import Event, Refused, Turn
 from replicas.paged.loop import PagedLoop
 from replicas.paged.owner import Owner
+from replicas.slot.place import PREFERENCE
 from replicas.slot.request.answer import Answer
 from replicas.slot.request.sequence import Sequence
-from replicas.slot.start.place import PREFERENCE
 from replicas.slot.start.providers import available
 from replicas.slot.step.requests import LoopLimits
 from tests.replicas.engines import Inbox, asked, sampled, slot_engine, tiny

@@ -11,8 +11,8 @@ from replicas.export import Export
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import Forward
 from replicas.slot.model.rotary import shorten_caches
+from replicas.slot.place import CPU
 from replicas.slot.request.lane import Lane
-from replicas.slot.start.place import CPU
 from replicas.slot.start.providers import open_session
 from tests.models import tiny_export, tiny_longrope_export
 

@@ -13,10 +13,10 @@ import pytest
 
 from replicas.host import Host
 from replicas.slot import SlotConfig, SlotEngine
+from replicas.slot.place import CPU
 from replicas.slot.start import fitting, kept
 from replicas.slot.start.calibration import Calibration, calibrate, ceiling
 from replicas.slot.start.fitting import Fit, Question, fitted
-from replicas.slot.start.place import CPU
 from replicas.slot.start.providers import open_session
 from replicas.slot.start.sizing import Wanted
 from tests.replicas.engines import tiny

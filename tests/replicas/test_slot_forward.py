@@ -15,8 +15,8 @@ from replicas.gguf.export import export
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import MAX_VERIFIED, Forward, longest_chunk
 from replicas.slot.model.graph import engine_graph, load_graph
+from replicas.slot.place import CPU
 from replicas.slot.request.lane import Lane
-from replicas.slot.start.place import CPU
 from replicas.slot.start.providers import open_session
 from tests.models import tiny_gguf, tiny_longrope_export
 from tests.replicas.engines import tiny

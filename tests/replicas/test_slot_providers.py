@@ -7,8 +7,8 @@ import pytest
 
 from replicas.errors import EngineFailed, SettingsError
 from replicas.export import Export
+from replicas.slot.place import CPU, PREFERENCE, Provider
 from replicas.slot.start import devices
-from replicas.slot.start.place import CPU, PREFERENCE, Provider
 from replicas.slot.start.providers import available, candidates, first_working, open_session
 from tests.replicas.engines import tiny
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.slot.kv.slab import KvSlab
-from replicas.slot.step.memory import Saved
+from replicas.slot.request.saved import Saved
 
 
 class RowCopy:

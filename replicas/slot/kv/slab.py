@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from replicas.export import Export
-from replicas.slot.start.place import Provider
+from replicas.slot.place import Provider
 
 
 class KvSlab:

@@ -11,11 +11,11 @@ import onnxruntime as ort
 from replicas.errors import InvalidRequest, NotFound
 from replicas.export import Export
 from replicas.host import Host
+from replicas.slot.about import About
 from replicas.slot.kv.blocks import BLOCK
 from replicas.slot.kv.prefixes import PrefixCache
 from replicas.slot.kv.session_file import Origin, Unpacked, packed, unpacked
 from replicas.slot.kv.sessions import Session
-from replicas.slot.report import About
 from replicas.weights import weight_files
 
 AT_ONCE = 16

@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from replicas.errors import EngineFailed, InvalidRequest, NotFound, ShoalError
 from replicas.lora import LoraWeights
-from replicas.slot.start.place import Device
+from replicas.slot.place import Device
 
 _logger = logging.getLogger(__name__)
 

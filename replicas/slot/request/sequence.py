@@ -21,7 +21,7 @@ from replicas.slot.request.choice import Choice
 from replicas.slot.request.lane import Lane
 from replicas.slot.request.lookup import Lookup
 from replicas.slot.request.record import Record
-from replicas.slot.step.memory import Saved
+from replicas.slot.request.saved import Saved
 
 # A dictated run shorter than this is decoded with everyone else's tokens, which is cheaper (measured on the bundled
 # model, two cores: four tokens of one row take 18 ms, one token of eight rows 28 ms). Longer ones are cut.

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from replicas.errors import EngineFailed
-from replicas.slot.start.place import Provider
+from replicas.slot.place import Provider
 
 _IS_WINDOWS = sys.platform == "win32"
 _DRIVER = "nvcuda.dll" if _IS_WINDOWS else "libcuda.so.1"

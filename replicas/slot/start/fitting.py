@@ -16,9 +16,9 @@ from replicas.export import Export
 from replicas.host import Host
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import Forward
+from replicas.slot.place import Provider
 from replicas.slot.start import devices, kept
 from replicas.slot.start.calibration import CONTEXT_TOKENS, Calibration, calibrate
-from replicas.slot.start.place import Provider
 from replicas.slot.start.sizing import MOST_SLOTS, Memory, Sizes, Wanted, sizes_of, weight_bytes
 
 _VERSION = 1  # of what is measured; another one measures again

@@ -10,8 +10,8 @@ from replicas.slot.config import SlotConfig
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.adapters import Adapters
 from replicas.slot.model.forward import Forward
+from replicas.slot.place import Provider
 from replicas.slot.start.fitting import Fit, Question, fitted
-from replicas.slot.start.place import Provider
 from replicas.slot.start.providers import available, candidates, first_working, open_session
 from replicas.slot.start.sizing import SPARE_ROWS, Sizes, Wanted
 from replicas.slot.start.trial import try_step

@@ -14,8 +14,8 @@ from replicas.errors import EngineFailed
 from replicas.export import Export
 from replicas.slot.kv.slab import KvSlab
 from replicas.slot.model.forward import Forward
+from replicas.slot.place import PREFERENCE, Provider
 from replicas.slot.start import devices
-from replicas.slot.start.place import PREFERENCE, Provider
 from replicas.slot.start.providers import open_session
 from replicas.slot.start.trial import try_step
 

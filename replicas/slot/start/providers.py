@@ -20,8 +20,8 @@ from replicas.lora import add_lora, find_projections
 from replicas.slot.model.graph import engine_graph, load_graph
 from replicas.slot.model.paging import release_pages
 from replicas.slot.model.rotary import shorten_caches
+from replicas.slot.place import CPU, PREFERENCE, Provider
 from replicas.slot.start.devices import require_device
-from replicas.slot.start.place import CPU, PREFERENCE, Provider
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -1,18 +1,9 @@
 """What the loop needs of the memory that rows live in, whatever that is: KV arrays, or the echo engine's texts."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from replicas.slot.request.sequence import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What a row held, `tokens` long, copied out bit by bit. `content` belongs to the memory that made it."""
-
-    tokens: int
-    content: object
+from replicas.slot.request.saved import Saved
+from replicas.slot.request.sequence import Sequence
 
 
 class RowMemory(Protocol):
@@ -34,15 +25,15 @@ class RowMemory(Protocol):
 class Prefixes(Protocol):
     """Beginnings of prompts that are kept for the next ones."""
 
-    def load(self, row: int, sequence: "Sequence") -> int:
+    def load(self, row: int, sequence: Sequence) -> int:
         """Put the longest known beginning of `sequence` into its row; how many tokens that were."""
         ...
 
-    def keep(self, row: int, sequence: "Sequence") -> None:
+    def keep(self, row: int, sequence: Sequence) -> None:
         """Remember what the row of `sequence` holds, as far as another request may use it."""
         ...
 
-    def forget(self, sequence: "Sequence") -> None:
+    def forget(self, sequence: Sequence) -> None:
         """Drop what was remembered of `sequence`: its row held nonsense."""
         ...
 
@@ -50,11 +41,11 @@ class Prefixes(Protocol):
 class NoPrefixes:
     """Keeps nothing."""
 
-    def load(self, row: int, sequence: "Sequence") -> int:
+    def load(self, row: int, sequence: Sequence) -> int:
         return 0
 
-    def keep(self, row: int, sequence: "Sequence") -> None:
+    def keep(self, row: int, sequence: Sequence) -> None:
         pass
 
-    def forget(self, sequence: "Sequence") -> None:
+    def forget(self, sequence: Sequence) -> None:
         pass
