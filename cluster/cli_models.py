@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
 from cluster.options import JsonOption
-from cluster.planning import models_root
+from cluster.planning import models_root, stock_export
+from replicas.adapters import everything_of
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.bundled import ensure_bundled
+from replicas.lora import fitted_adapters
 from replicas.store import ModelStore, StoredModel
 
 models_app = typer.Typer(no_args_is_help=True, help="The model store.")
@@ -40,14 +43,17 @@ def list_adapters(
     as_json: JsonOption = False,
 ) -> None:
     """The LoRA adapters beside a model: a request names one as `MODEL:ADAPTER`."""
-    adapters = ModelStore(models_root(shoal_home())).adapters(name)
+    path = ModelStore(models_root(shoal_home())).find(name).path
+    export = stock_export(path)
+    adapters = everything_of(path) if export is None else fitted_adapters(path, export)
     if as_json:
         print_json([{**asdict(adapter), "path": str(adapter.path)} for adapter in adapters])
         return
-    table = Table("adapter", "purpose", "format", "size", box=None)
+    table = Table("adapter", "purpose", "format", "size", "can be used", box=None)
     for adapter in adapters:
         size = f"{adapter.size_bytes / 1e6:.0f} MB"
-        table.add_row(adapter.name, adapter.purpose or "", adapter.format or "", size)
+        usable = "yes" if adapter.problem is None else f"no: {adapter.problem}"
+        table.add_row(adapter.name, adapter.purpose or "", adapter.format or "", size, Text(usable))
     out.print(table if adapters else f"{name} has no adapters; put PEFT folders into its folder adapters/")
 
 

@@ -13,7 +13,7 @@ from replicas.bundled import MEMBER_SHA256
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.errors import ModelImportError, NotFound, SettingsError
 from replicas.export import Export
-from replicas.lora import LoraWeights
+from replicas.lora import fitted_adapters
 from replicas.paged import PagedExport, is_paged
 from replicas.store import ModelStore, StoredModel
 from router.store.address import StoreAddress
@@ -94,10 +94,10 @@ def _pool(model: ModelSettings, store: ModelStore, *, has_gpu: bool) -> PoolPlan
 def _stored(pool: PoolPlan, wanted_tokens: int | None, store: ModelStore) -> PoolPlan:
     """`pool` with what its model says of itself. A paged one keeps no promise of same bytes, and takes no adapters."""
     path = _find(pool.model, store).path
-    engine, export = pool.engine, _stock_export(path)
+    engine, export = pool.engine, stock_export(path)
     if export is None:
         engine = replace(engine, kind="paged", determinism="relaxed", speculation=False)
-    adapters = () if export is None else _fitting(store.adapters(pool.model), export)
+    adapters = () if export is None else _fitting(path, export)
     most_tokens = PagedExport.load(path).context_tokens if export is None else export.context_tokens
     return replace(
         pool,
@@ -110,17 +110,17 @@ def _stored(pool: PoolPlan, wanted_tokens: int | None, store: ModelStore) -> Poo
     )
 
 
-def _fitting(adapters: tuple[StoredAdapter, ...], export: Export) -> tuple[StoredAdapter, ...]:
-    """Those that fit the model. Raises SettingsError for one that does not: it would be missed only when it is used."""
+def _fitting(path: Path, export: Export) -> tuple[StoredAdapter, ...]:
+    """The adapters of the model. Raises SettingsError for one that it cannot use, which would be missed only when it is
+    asked for."""
+    adapters = fitted_adapters(path, export)
     for adapter in adapters:
-        try:
-            LoraWeights.read(adapter.path, export)
-        except ModelImportError as error:
-            raise SettingsError(f"{error}; mend it, or take {adapter.path} away") from error
+        if adapter.problem is not None:
+            raise SettingsError(f"adapter {adapter.name}: {adapter.problem}; mend it, or take {adapter.path} away")
     return adapters
 
 
-def _stock_export(path: Path) -> Export | None:
+def stock_export(path: Path) -> Export | None:
     """A stock export; None if it is one with paged attention. Raises ModelImportError."""
     try:
         return Export.load(path)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from replicas.adapters import FOLDER, StoredAdapter, adapters_of, keep_adapters
+from replicas.adapters import FOLDER, keep_adapters
 from replicas.errors import ModelImportError, NotFound
 from replicas.gguf import CONVERTER_VERSION, Progress, unheard
 from replicas.gguf.staging import PREFIX, remove_abandoned, staged
@@ -89,10 +89,6 @@ class ModelStore:
         if model is None:
             raise NotFound("model", name, _hint(name, [stored.name for stored in self.list()]))
         return model
-
-    def adapters(self, name: str) -> tuple[StoredAdapter, ...]:
-        """The LoRA adapters beside the model called `name`, by name. Raises NotFound."""
-        return adapters_of(self.find(name).path)
 
     def import_gguf(self, path: Path, name: str | None = None, progress: Progress = unheard) -> StoredModel:
         """Convert the GGUF file `path` unless that is done already. Raises ModelImportError.

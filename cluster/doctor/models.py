@@ -10,6 +10,7 @@ from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.completeness import require_complete
 from replicas.errors import ModelImportError
 from replicas.export import Export
+from replicas.lora import fitted_adapters
 from replicas.slot.start import kept
 from replicas.store import CONFIG, ModelStore
 
@@ -21,7 +22,7 @@ def models(home: Path, settings: Settings) -> Iterator[Finding]:
     root = models_root(home)
     names = {folder.name for folder in root.iterdir() if (folder / CONFIG).is_file()} if root.is_dir() else set()
     for name in sorted(names):
-        yield _model(root / name)
+        yield from _model(root / name)
     for model in settings.models:
         if model.engine.kind != "echo" and model.name not in names:
             fix = "shoal models fetch" if model.name == BUNDLED_NAME else "shoal models import FILE.gguf"
@@ -41,14 +42,24 @@ def calibrations(folder: Path) -> Iterator[Finding]:
         yield found("calibration", f"{entry.of.get('model', '?')} on {entry.of.get('provider', '?')}", words)
 
 
-def _model(folder: Path) -> Finding:
+def _model(folder: Path) -> Iterator[Finding]:
     try:
         export = require_complete(folder)
     except ModelImportError as error:
-        return found(_AREA, folder.name, error.reason, f"delete {folder} and import the model again")
+        yield found(_AREA, folder.name, error.reason, f"delete {folder} and import the model again")
+        return
     size_mb = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
     kind = "paged attention"
     if isinstance(export, Export):
         kind = f"{export.kv_token_bytes / 1024:.0f} KiB of KV cache a token"
     words = f"whole, {size_mb:.0f} MB, context {export.context_tokens} tokens, {kind}"
-    return found(_AREA, folder.name, words)
+    yield found(_AREA, folder.name, words)
+    if isinstance(export, Export):
+        yield from _adapters(folder, export)
+
+
+def _adapters(folder: Path, export: Export) -> Iterator[Finding]:
+    for adapter in fitted_adapters(folder, export):
+        name = f"{folder.name}:{adapter.name}"
+        words = adapter.problem or f"an adapter of {adapter.size_bytes / 1e6:.0f} MB, fits"
+        yield found(_AREA, name, words, f"mend it, or take {adapter.path} away" if adapter.problem else "")

@@ -28,6 +28,7 @@ class StoredAdapter:
     """An adapter on disk; `path` is its directory.
 
     `purpose` "tools": for requests that bring tools. `format` names the layout of its prompts (replicas/tools/layout).
+    `problem`: why it cannot be used, as far as somebody has looked.
     """
 
     name: str
@@ -35,6 +36,7 @@ class StoredAdapter:
     size_bytes: int
     purpose: str | None = None
     format: str | None = None
+    problem: str | None = None
 
 
 class _About(BaseModel):
@@ -49,6 +51,15 @@ class _About(BaseModel):
 
 def adapters_of(model: Path) -> tuple[StoredAdapter, ...]:
     """The adapters of the model in the directory `model`, by name. One that cannot be read is logged and left out."""
+    found = everything_of(model)
+    for adapter in found:
+        if adapter.problem is not None:
+            _logger.warning("adapter %s left out of the list: %s", adapter.path, adapter.problem)
+    return tuple(adapter for adapter in found if adapter.problem is None)
+
+
+def everything_of(model: Path) -> tuple[StoredAdapter, ...]:
+    """The adapters of the model in the directory `model`, by name, with those that cannot be read."""
     folder = model / FOLDER
     if not folder.is_dir():
         return ()
@@ -84,9 +95,12 @@ def _load(directory: Path) -> StoredAdapter | None:
     try:
         about = _about(directory)
         size_bytes = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
-    except (OSError, ValidationError) as error:
-        _logger.warning("adapter %s left out of the list: %s", directory, error)
-        return None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        problem = ": ".join([ABOUT, *(str(part) for part in first["loc"]), first["msg"]])
+        return StoredAdapter(directory.name, directory, 0, problem=problem)
+    except OSError as error:
+        return StoredAdapter(directory.name, directory, 0, problem=f"it cannot be read ({error.strerror})")
     return StoredAdapter(directory.name, directory, size_bytes, about.purpose, about.format)
 
 

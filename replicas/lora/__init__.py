@@ -5,8 +5,9 @@ files, `projections` finds those products in a graph under the names of Hugging 
 `graph` adds the terms. A and B are inputs of the edited graph, so adapters come and go without a new session.
 """
 
+from replicas.lora.fitting import fitted_adapters
 from replicas.lora.graph import add_lora
 from replicas.lora.projections import Projection, find_projections
 from replicas.lora.weights import LoraWeights
 
-__all__ = ["LoraWeights", "Projection", "add_lora", "find_projections"]
+__all__ = ["LoraWeights", "Projection", "add_lora", "find_projections", "fitted_adapters"]

@@ -8,6 +8,7 @@ import pytest
 from replicas.adapters import install_shipped
 from tests.cluster.command import Shell
 from tests.models import tiny_gguf
+from tests.replicas.broken_adapters import HARMS, Harm
 
 
 @pytest.fixture
@@ -32,6 +33,17 @@ def test_the_adapters_of_a_model_are_listed(shoal: Shell, tmp_path: Path) -> Non
     assert (listed["name"], listed["purpose"]) == ("tools", "tools")
     assert listed["path"] == str(model / "adapters" / "tools")
     assert "chatml" in shoal("models", "adapters", "small").out
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_an_adapter_that_cannot_be_used_is_listed_with_the_reason(shoal: Shell, tmp_path: Path, harm: Harm) -> None:
+    folder = tmp_path / "home" / "models" / "small" / "adapters"
+    folder.mkdir()
+    words = harm(folder / "bad")
+    [listed] = json.loads(shoal("models", "adapters", "small", "--json").out)
+    assert words in listed["problem"]
+    told = shoal("models", "adapters", "small").out
+    assert ("no: " in told, words in told) == (True, True)
 
 
 def test_a_model_that_is_not_there_is_refused(shoal: Shell) -> None:

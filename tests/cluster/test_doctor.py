@@ -24,11 +24,12 @@ from replicas.completeness import require_complete
 from replicas.engine import EngineStats
 from replicas.errors import ModelImportError
 from replicas.host import Host
+from replicas.slot.place import CPU, PREFERENCE
 from replicas.slot.start import kept
 from replicas.slot.start.calibration import Calibration
-from replicas.slot.place import CPU, PREFERENCE
 from tests.cluster.command import Shell
 from tests.models import tiny_export
+from tests.replicas.broken_adapters import HARMS, Harm
 
 CUDA = PREFERENCE[0]
 GIB = 1 << 30
@@ -247,3 +248,13 @@ def test_every_problem_of_a_real_run_has_a_fix(home: Path) -> None:
 
 def is_probe(check: object) -> bool:
     return isinstance(check, partial) and check.func.__name__ == "providers"
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_an_adapter_that_cannot_be_used_is_a_problem_with_its_fix(home: Path, harm: Harm) -> None:
+    folder = home / "models" / "tiny" / "adapters"
+    folder.mkdir()
+    words = harm(folder / "bad")
+    finding = named(models.models(home, settings()), "tiny:bad")
+    assert (finding.state, words in finding.detail) == (State.PROBLEM, True)
+    assert finding.fix == f"mend it, or take {folder / 'bad'} away"

@@ -12,7 +12,8 @@ from cluster.settings import Settings
 from replicas.bundled import NAME
 from replicas.errors import ModelImportError, SettingsError
 from replicas.store import ModelStore
-from tests.models import Tiny, tiny_gguf
+from tests.models import tiny_gguf
+from tests.replicas.broken_adapters import HARMS, Harm
 from tests.replicas.peft import random_pairs, write_peft
 
 
@@ -83,11 +84,12 @@ def test_the_adapters_of_a_model_are_planned_and_the_one_for_tools_among_them(ho
     assert (pool.adapters, pool.tool_adapter) == ((), None)
 
 
-def test_an_adapter_that_does_not_fit_is_told_before_anything_starts(home: Path) -> None:
+@pytest.mark.parametrize("harm", HARMS)
+def test_an_adapter_that_cannot_be_used_is_told_before_anything_starts(home: Path, harm: Harm) -> None:
     folder = models_root(home) / "tiny" / "adapters"
     folder.mkdir()
-    write_peft(folder / "wide", random_pairs(Tiny(hidden=128, heads=8)))
-    with pytest.raises(SettingsError, match="mend it, or take"):
+    words = harm(folder / "bad")
+    with pytest.raises(SettingsError, match=rf"adapter bad: .*{words}.*; mend it, or take .*bad away"):
         plan_of(settings(), home, has_gpu=False)
     shutil.rmtree(folder)
 
