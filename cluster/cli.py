@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from cluster import cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
+from cluster import cli_costs, cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
 from cluster.cli_adapters import adapters_app
 from cluster.cli_keys import keys_app
 from cluster.cli_models import models_app
@@ -34,6 +34,7 @@ app.command()(cli_talk.run)
 app.command()(cli_talk.chat)
 app.command()(cli_status.status)
 app.command()(cli_doctor.doctor)
+app.command()(cli_costs.costs)
 app.command()(cli_demo.demo)
 app.command()(cli_upstream.upstream)
 app.add_typer(adapters_app, name="adapters")

@@ -27,14 +27,14 @@ class BudgetSettings(Section):
 
 
 class PriceSettings(Section):
-    """A price of one's own, in USD per million tokens. Null: as `input`; an hour in the cache: as `cache_write`."""
+    """A price of one's own, in USD per million tokens. Null: as `input`; for an hour in the cache: as `cache_write`."""
 
     name: str = Field(min_length=1, max_length=200)
     input: Usd
     output: Usd
     cached_input: Usd | None = None
     cache_write: Usd | None = None
-    cache_write_1h: Usd | None = None
+    cache_write_hour: Usd | None = None
     read_on: date | None = None
 
 
@@ -78,5 +78,5 @@ def baseline_of(costs: CostSettings) -> Price | None:
 def _price(written: PriceSettings, as_of: date) -> Price:
     cached = written.input if written.cached_input is None else written.cached_input
     read_on = written.read_on or as_of
-    writes = (written.cache_write, written.cache_write_1h)
+    writes = (written.cache_write, written.cache_write_hour)
     return Price(written.name, "settings", written.input, cached, written.output, "settings", read_on, *writes)

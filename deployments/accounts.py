@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 
 from replicas.engine import Chunk
+from router.budget import Payer
 from router.keys import Key
 from router.keys.limiter import Limiter
 from router.store import Use
@@ -62,6 +63,11 @@ class Accounts:
         finally:
             self.limiter.spend(key, account.generated)
             self._write(Use(key.id, self._today(), model, 1, prompt_tokens, account.cached, account.generated))
+
+
+def payer_of(key: Key | None, job: str = "") -> Payer:
+    """Who pays for a request that came in with `key`, for `job`."""
+    return Payer(job=job) if key is None else Payer(key.id, key.name, job)
 
 
 def key_of(request: Request) -> Key | None:

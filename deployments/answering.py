@@ -3,6 +3,7 @@
 Used by every process that asks for answers: the ingress for HTTP requests, swarm shards for theirs.
 """
 
+import asyncio
 import logging
 import secrets
 import time
@@ -16,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.delivery import Delivery
 from deployments.engines import build_tokenizer
+from deployments.money import Cause, Money, joined_money
 from deployments.plan import APP_NAME, AppPlan, PoolPlan
 from deployments.pool_adapters import PoolAdapters
 from deployments.pool_client import PoolClient
@@ -24,9 +26,11 @@ from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
 from replicas.errors import ContextOverflow, EngineFailed, InvalidRequest, NotFound
 from replicas.tools.lark import blamed
-from replicas.tools.parser import CallParser
+from replicas.tools.reader import CallReader
+from router.budget import State
 from router.call import Call
 from router.catalog import Catalog, ModelCard
+from router.origin import NOBODY, Origin
 from router.policy.decide import Policy
 from router.policy.decision import Decision
 from router.policy.features import AUTO
@@ -42,8 +46,9 @@ class Prepared:
 
     pool: PoolPlan
     generation: Generation
-    parser: Callable[[], CallParser | None] = lambda: None  # a new one for each run
+    reader: Callable[[], CallReader | None] = lambda: None  # a new one for each run
     decision: Decision | None = None  # None: what is asked can be done by one pool alone
+    origin: Origin = NOBODY
 
     @property
     def prompt_tokens(self) -> int:
@@ -59,8 +64,14 @@ def serve_handle(pool: PoolPlan) -> DeploymentHandle[object]:
 class Answerer:
     """Answers calls with the pools of a plan. Lives on one event loop. `handle_of` is for tests without Ray."""
 
-    def __init__(self, plan: AppPlan, handle_of: Callable[[PoolPlan], DeploymentHandle[object]] = serve_handle) -> None:
+    def __init__(
+        self,
+        plan: AppPlan,
+        handle_of: Callable[[PoolPlan], DeploymentHandle[object]] = serve_handle,
+        money: Money | None = None,
+    ) -> None:
         self.plan = plan
+        self.money = money or Money()
         self._handle_of = handle_of
         self.catalog = catalog(plan)
         self.clients: dict[str, PoolClient] = {}
@@ -85,17 +96,19 @@ class Answerer:
                 self.adapters[pool.model] = keeper
 
     async def close(self) -> None:
-        """Close the pools."""
+        """Close the pools, and the books."""
         for keeper in self.adapters.values():
             await keeper.close()
         for client in self.clients.values():
             await client.close()
+        await asyncio.to_thread(self.money.close)
 
-    def prepare(self, call: Call) -> Prepared:
+    def prepare(self, call: Call, budget: State = "ok") -> Prepared:
         """Decide who answers, and count. Raises NotFound for the model, ContextOverflow for a prompt that fits none of
-        the route, Withheld and Unavailable where nobody may answer, InvalidRequest."""
-        decision = self.policy.decide(call)
-        if decision.is_unknown or (decision.by == "model" and decision.names):
+        the route, Withheld, BudgetSpent and Unavailable where nobody may answer, InvalidRequest."""
+        decision = self.policy.decide(call, budget)
+        is_asked = decision.by == "model" and not decision.is_degraded
+        if decision.is_unknown or (is_asked and decision.names):
             prompter, call = self._resolved(call)
             return self._prepared(prompter, call, decision)
         overflow: ContextOverflow | None = None
@@ -109,7 +122,7 @@ class Answerer:
 
     def _prepared(self, prompter: Prompter, call: Call, decision: Decision) -> Prepared:
         generation = prompter.generation(call, self.plan.http.request_deadline_s)
-        return Prepared(prompter.pool, generation, partial(prompter.parser, call, generation), decision)
+        return Prepared(prompter.pool, generation, partial(prompter.reader, call, generation), decision, call.origin)
 
     def tokenizer(self, model: str) -> Tokenizer:
         """The tokenizer of a resolved model."""
@@ -138,14 +151,19 @@ class Answerer:
         A replica that is lost is replaced by another one, silently: before the first token, and after it too where the
         engine is strict. Such an answer begins again, and what has been delivered is skipped.
         """
-        parser, told_s = prepared.parser(), time.monotonic()
-        async with aclosing(self._texts(prepared)) as stream:
-            async for chunks in stream:
-                told = chunks if parser is None else [said for chunk in chunks for said in read_calls(parser, chunk)]
-                # While a call is held until it is whole, an empty list now and then says that it is coming.
-                if told or not chunks or time.monotonic() - told_s > self.plan.http.ping_interval_s:
-                    yield told
-                    told_s = time.monotonic()
+        reader, told_s = prepared.reader(), time.monotonic()
+        cause = Cause.of(prepared.origin, prepared.decision, prepared.pool.model)
+        with self.money.local(cause, prepared.generation) as tally:
+            async with aclosing(self._texts(prepared)) as stream:
+                async for chunks in stream:
+                    tally.count(chunks)
+                    told = chunks if reader is None else reader.read(chunks)
+                    # While a call is held until it is whole, an empty list now and then says that it is coming.
+                    if told or not chunks or time.monotonic() - told_s > self.plan.http.ping_interval_s:
+                        yield told
+                        told_s = time.monotonic()
+                    if reader is not None and reader.has_stopped:
+                        return
 
     async def _texts(self, prepared: Prepared) -> AsyncGenerator[list[Chunk], None]:
         delivery = Delivery()
@@ -186,22 +204,11 @@ class Answerer:
 
     async def answer(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The chunks of an answer, one by one."""
-        async with aclosing(self.run(self.prepare(call))) as stream:
+        budget = await self.money.budgets.state(call.origin.payer)
+        async with aclosing(self.run(self.prepare(call, budget))) as stream:
             async for chunks in stream:
                 for chunk in chunks:
                     yield chunk
-
-
-def read_calls(parser: CallParser, chunk: Chunk) -> list[Chunk]:
-    """`chunk` with its calls read: its tokens and scores in the first part, its `Final` in the last."""
-    said = parser.push(chunk.text)
-    if chunk.final is not None:
-        said += parser.flush()
-    bare = Chunk(chunk.id, "", 0)
-    parts = [replace(bare, text=one) if isinstance(one, str) else replace(bare, call=one) for one in said] or [bare]
-    parts[0] = replace(parts[0], tokens=chunk.tokens, scores=chunk.scores)
-    parts[-1] = replace(parts[-1], final=chunk.final)
-    return [part for part in parts if part != bare]
 
 
 def catalog(plan: AppPlan) -> Catalog:
@@ -221,6 +228,6 @@ def catalog(plan: AppPlan) -> Catalog:
 
 def connect(plan: AppPlan) -> Answerer:
     """An answerer for this process, started. Call it on a running event loop inside the cluster."""
-    answerer = Answerer(plan)
+    answerer = Answerer(plan, money=joined_money(plan))
     answerer.start()
     return answerer

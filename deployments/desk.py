@@ -15,7 +15,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.accounts import Accounts, key_of
+from deployments.accounts import Accounts, key_of, payer_of
 from deployments.answering import Answerer, Prepared
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
@@ -23,6 +23,8 @@ from deployments.places import Places
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalError
 from router.anthropic import AnthropicDialect, count_body, parse_count
+from router.budget import State
+from router.budget.payer import JOB
 from router.call import Answer, Dialect, Exchange, Reply
 from router.keys import Key
 from router.keys.key import session_of
@@ -54,10 +56,14 @@ class Desk:
     async def respond(self, request: Request, dialect: Dialect) -> Response:
         """Answer a request for a completion."""
         body = await read_body(request, self.limit_bytes)
-        exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request))
+        payer = payer_of(key_of(request), request.headers.get(JOB, ""))
+        budget = await self.answerer.money.budgets.state(payer)
+        exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request, budget))
         headers = {"x-shoal-model": prepared.pool.model, "x-shoal-pool": prepared.pool.deployment}
         if prepared.decision is not None:
             headers["x-shoal-route"] = explain.header(prepared.decision)
+        if self.answerer.plan.budgets:
+            headers["x-shoal-budget"] = budget
         if exchange.call.is_stream:
             events = self._events(exchange.reply, prepared, key_of(request))
             head = await unless_disconnected(request, anext(events))
@@ -79,12 +85,13 @@ class Desk:
         """GET /v1/models/{id}."""
         return Response(self.answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
 
-    def _prepare(self, dialect: Dialect, body: bytes, request: Request) -> tuple[Exchange, Prepared]:
+    def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, request.headers)
-        call = exchange.call
+        payer = payer_of(key_of(request), exchange.call.origin.payer.job)
+        call = replace(exchange.call, origin=replace(exchange.call.origin, payer=payer))
         if call.session_id is not None:
             call = replace(call, session_id=session_of(key_of(request), call.session_id))
-        prepared = self.answerer.prepare(call)
+        prepared = self.answerer.prepare(call, budget)
         if model_asked(exchange.call) == AUTO:
             exchange.reply.model = prepared.pool.model
         return exchange, prepared

@@ -13,7 +13,7 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.accounts import key_of
+from deployments.accounts import key_of, payer_of
 from deployments.answering import Prepared
 from deployments.desk import JSON, Desk, off_loop, read_body, settled
 from deployments.event_stream import unless_disconnected
@@ -23,6 +23,7 @@ from replicas.engine import Final, Generation, Sampling
 from replicas.errors import EngineFailed, InvalidRequest
 from router.keys import Key
 from router.openai.embeddings import EmbeddingsCall, Input, embeddings_body, parse_embeddings, shortened
+from router.origin import Origin
 
 AT_ONCE = 8
 VECTOR_BYTES = 8 * 1024  # about what a vector is as JSON
@@ -73,15 +74,15 @@ class EmbeddingDesk:
         """How every input ended, in one place of the pool and on the account of `key`."""
         async with self._desk.places.taken(batch.pool, batch.generations, key):
             with self._desk.accounts.opened(key, batch.pool.model, batch.prompt_tokens):
-                return await self._finals(batch)
+                return await self._finals(batch, Origin(payer=payer_of(key)))
 
-    async def _finals(self, batch: Batch) -> list[Final]:
+    async def _finals(self, batch: Batch, origin: Origin) -> list[Final]:
         """How every input ended, in order."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(generation: Generation) -> Final:
             async with gate:
-                return await self._final(Prepared(batch.pool, generation))
+                return await self._final(Prepared(batch.pool, generation, origin=origin))
 
         tasks = [asyncio.ensure_future(one(generation)) for generation in batch.generations]
         try:

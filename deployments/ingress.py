@@ -14,6 +14,7 @@ from deployments.answering import Answerer
 from deployments.desk import Desk
 from deployments.edge import build_app
 from deployments.ingress_metrics import IngressMetrics
+from deployments.money import Money, money_of
 from deployments.operations import Operations
 from deployments.plan import AppPlan
 from deployments.port_reuse import reuse_port
@@ -33,25 +34,28 @@ class Ingress:
         self._plan = plan
         self._extra_routes = extra_routes
         self._uses: WriteBehind[Use] | None = None
+        self._money = Money()
         reuse_port()  # Serve binds after this
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application; Serve asks for it after the constructor."""
-        answerer = Answerer(self._plan)
-        answerer.start()
-        answerer.keep_adapters()
         metrics = IngressMetrics()
         routes, keyring, accounts = self._extra_routes(self._plan), None, None
         if self._plan.store is not None:
             store = open_store(self._plan.store)
             self._uses = WriteBehind[Use](store.usage.add, metrics.lost.inc)
             keyring, accounts = Keyring(store.keys.all), Accounts(Limiter(), self._uses.put)
+            self._money = money_of(self._plan, store, metrics.lost.inc)
+        answerer = Answerer(self._plan, money=self._money)
+        answerer.start()
+        answerer.keep_adapters()
         return build_app(Desk(answerer, metrics, accounts), Operations(answerer, metrics), routes, keyring)
 
     def __del__(self) -> None:
         """Serve calls this when the replica ends in order: what was used is written."""
         if self._uses is not None:
             self._uses.close()
+        self._money.close()
 
 
 def ingress(plan: AppPlan, extra_routes: RoutesFactory, pools: Sequence[serve.Application]) -> serve.Application:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deployments.accounts import utc_day
 from deployments.plan import AppPlan
-from replicas.engine import Chunk, Finish, Usage
+from replicas.engine import Chunk, Finish, Generation, Usage
 from replicas.errors import ShoalError
 from router.budget import Budgets
 from router.budget.budgets import Settlement, no_budgets
@@ -77,33 +77,40 @@ class Money:
         self.close = close
 
     @contextmanager
-    def local(self, cause: Cause, prompt_tokens: int) -> Iterator[Tally]:
-        """An answer that is made here, entered at the end of the block if anything of it was made."""
+    def local(self, cause: Cause, generation: Generation) -> Iterator[Tally]:
+        """An answer that is made here, entered at the end of the block if anything of it was made. Embeddings are
+        compared with nothing: a price for chat says little about them."""
         tally = Tally()
         try:
             yield tally
         finally:
             if tally.has_ended or tally.generated:
-                self.enter(cause, Usage(prompt_tokens, tally.generated, tally.cached))
+                usage = Usage(len(generation.prompt), tally.generated, tally.cached)
+                baseline = None if generation.wants_embedding else self._baseline
+                self._enter(entry_of(cause, usage, 0.0, baseline))
 
-    def enter(self, cause: Cause, usage: Usage, cost_usd: float = 0.0) -> None:
-        """An answer has ended, and has cost that much."""
-        origin, baseline = cause.origin, self._baseline
-        entry = Entry(
-            day=utc_day(),
-            key_id=origin.payer.key_id,
-            job=label(origin.payer.job),
-            agent=label(origin.agent or origin.role),
-            rule=label(cause.rule),
-            model=label(cause.model),
-            answers=1,
-            prompt=usage.prompt,
-            cached=usage.cached,
-            generated=usage.generated,
-            cost_nano=nano_of(cost_usd),
-            baseline_nano=0 if baseline is None else nano_of(baseline.cost_usd(usage)),
-        )
-        self._enter(entry)
+    def answered(self, cause: Cause, usage: Usage, cost_usd: float) -> None:
+        """Enter an answer of a cloud, and what it has cost."""
+        self._enter(entry_of(cause, usage, cost_usd, self._baseline))
+
+
+def entry_of(cause: Cause, usage: Usage, cost_usd: float, baseline: Price | None) -> Entry:
+    """One answer, of today."""
+    origin = cause.origin
+    return Entry(
+        day=utc_day(),
+        key_id=origin.payer.key_id,
+        job=label(origin.payer.job),
+        agent=label(origin.agent or origin.role),
+        rule=label(cause.rule),
+        model=label(cause.model),
+        answers=1,
+        prompt=usage.prompt,
+        cached=usage.cached,
+        generated=usage.generated,
+        cost_nano=nano_of(cost_usd),
+        baseline_nano=0 if baseline is None else nano_of(baseline.cost_usd(usage)),
+    )
 
 
 def money_of(plan: AppPlan, store: Store, on_lost: Callable[[int], None]) -> Money:

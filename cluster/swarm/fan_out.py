@@ -68,6 +68,7 @@ class FanOut:
             calls_max=self._limits.calls_per_shard,
             budget_s=budget_s,
             patience=self._limits.patience,
+            job=self._job.id,
         )
         reason = "it ended early"
         try:

@@ -19,6 +19,7 @@ from cluster.swarm.outbox import Outbox, Report
 from cluster.swarm.patience import Patience
 from replicas.engine import Final, Finish, Priority
 from replicas.errors import DeadlineExceeded, EngineFailed, ShoalError
+from router.budget import Payer
 from router.call import Call
 from router.origin import Origin
 
@@ -34,6 +35,7 @@ class Shard:
     calls_max: int
     budget_s: float
     patience: Patience = field(default_factory=Patience)
+    job: str = ""  # whose budget pays
 
 
 async def run_shard(shard: Shard, answerer: Answerer, report: Report) -> None:
@@ -110,7 +112,7 @@ class _Calls:
             is_stream=True,
             priority=Priority.BATCH,
             deadline_s=max(0.001, self._left_s()),
-            origin=Origin(role=item.role),
+            origin=Origin(role=item.role, payer=Payer(job=self._shard.job)),
         )
         try:
             async with asyncio.timeout_at(self._ends_at):

@@ -49,11 +49,15 @@ class BudgetTable:
         with self._database.reading() as connection:
             return [_taken(connection, claim, now) for claim in claims]
 
-    def accounts(self, periods: Sequence[str]) -> dict[tuple[str, str], int]:
-        """What is taken of every account of `periods`, by account and period."""
+    def accounts(self, periods: Sequence[str], now: float) -> dict[tuple[str, str], int]:
+        """The same of every account of `periods`, by account and period."""
         wanted = select(budgets).where(budgets.c.period.in_(periods)).order_by(budgets.c.account, budgets.c.period)
+        held = select(reservations.c.account, reservations.c.period, func.sum(reservations.c.nano))
+        ended = held.where(reservations.c.ends_at <= now).group_by(reservations.c.account, reservations.c.period)
         with self._database.reading() as connection:
-            return {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(wanted)}
+            free = {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(ended)}
+            rows = [(str(row[0]), str(row[1]), int(row[2])) for row in connection.execute(wanted)]
+        return {(account, period): nano - free.get((account, period), 0) for account, period, nano in rows}
 
     def _reserve(self, reservation: Reservation) -> None:
         with self._database.writing() as connection:

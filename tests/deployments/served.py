@@ -17,14 +17,17 @@ from deployments.answering import Answerer
 from deployments.desk import Desk
 from deployments.edge import build_app
 from deployments.ingress_metrics import IngressMetrics
+from deployments.money import Money
 from deployments.operations import Operations
 from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
 from deployments.replica_watch import watch
 from replicas.echo import EchoConfig, EchoEngine
 from replicas.engine import Engine
+from router.budget import Budgets
 from router.keys.keyring import Keyring
 from router.keys.limiter import Limiter
-from router.store import Use
+from router.prices import price_list
+from router.store import Entry, Use
 from tests.deployments.local_pool import LocalPool
 
 T = TypeVar("T")
@@ -42,9 +45,17 @@ def echo(pool: PoolPlan) -> EchoEngine:
 class Served:
     """A running edge. `pools` are its pools by model; whatever touches them runs on its loop: `on_loop`."""
 
-    def __init__(self, plan: AppPlan, engines: Mapping[str, list[Engine]], keyring: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        plan: AppPlan,
+        engines: Mapping[str, list[Engine]],
+        keyring: Keyring | None = None,
+        budgets: Budgets | None = None,
+    ) -> None:
         self.plan = plan
         self._keyring = keyring
+        self.budgets = budgets
+        self.entries: list[Entry] = []  # what would be written into the ledger
         self.uses: list[Use] = []  # what would be written of the keys' usage
         self.pools: dict[str, LocalPool] = {}
         self._engines = engines
@@ -55,6 +66,9 @@ class Served:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="edge")
         self._thread.start()
         self.loop, self._server = self._running.result(30)
+
+    def _money(self) -> Money:
+        return Money(self.budgets, self.entries.append, price_list().price("claude-haiku-4-5"))
 
     def on_loop(self, call: Callable[[], T]) -> T:
         """What `call` returns on the loop of the edge."""
@@ -79,7 +93,7 @@ class Served:
                 watch(plan.deployment).announce(frozenset())
                 for engine in self._engines[plan.model]:
                     pool.add(engine)
-            answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle())
+            answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle(), self._money())
             answerer.start()
             answerer.keep_adapters()
             self.metrics = metrics = IngressMetrics()
@@ -96,9 +110,11 @@ class Served:
 
 
 @contextmanager
-def serving(plan: AppPlan = PLAN, keyring: Keyring | None = None, **engines: list[Engine]) -> Iterator[Served]:
+def serving(
+    plan: AppPlan = PLAN, keyring: Keyring | None = None, budgets: Budgets | None = None, **engines: list[Engine]
+) -> Iterator[Served]:
     """An edge for `plan`; a pool that `engines` does not name has one replica with an echo engine."""
-    served = Served(plan, {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools}, keyring)
+    served = Served(plan, {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools}, keyring, budgets)
     try:
         yield served
     finally:

@@ -99,7 +99,7 @@ def test_a_call_that_fails_gives_back_what_it_held(tmp_path: Path) -> None:
     rig = Rig(tmp_path, ALL)
     with pytest.raises(ConnectionError):
         asyncio.run(fail(rig))
-    assert rig.store.budgets.accounts(["1970-01-12"]) == {("all", "1970-01-12"): 0}
+    assert rig.store.budgets.accounts(["1970-01-12"], rig.now) == {("all", "1970-01-12"): 0}
 
 
 def test_a_call_that_may_cost_too_much_or_nobody_knows_what_is_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_periods_are_apart(store: Store) -> None:
     store.budgets.reserve(reservation(900), NOW)
     store.budgets.reserve(reservation(900, tomorrow, id_="s"), NOW)
     assert taken(store, DAY, tomorrow) == [900, 900]
-    assert store.budgets.accounts(["2026-02-01"]) == {("all", "2026-02-01"): 900}
+    assert store.budgets.accounts(["2026-02-01"], NOW) == {("all", "2026-02-01"): 900}
 
 
 def test_what_a_call_cost_beyond_its_reservation_is_counted_past_the_limit(store: Store) -> None:
@@ -79,6 +79,7 @@ def test_a_reservation_that_outlived_its_process_makes_room_when_it_has_ended(st
     with pytest.raises(BudgetSpent):
         store.budgets.reserve(reservation(200, id_="s"), 149.0)
     assert taken(store, now=151.0) == [0]
+    assert store.budgets.accounts([DAY.period], 151.0) == {(DAY.account, DAY.period): 0}
     store.budgets.reserve(reservation(200, id_="s"), 151.0)
     assert taken(store, now=151.0) == [200]
 
