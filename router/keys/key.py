@@ -20,7 +20,7 @@ class Scope(StrEnum):
     EMBEDDINGS = "embeddings"
     SWARM = "swarm"  # jobs: all of them, whoever submitted them
     SESSIONS = "sessions"  # the KV of conversations
-    ADMIN = "admin"  # status and metrics
+    ADMIN = "admin"  # status, metrics, adapters
 
 
 USUAL = frozenset(Scope) - {Scope.ADMIN}
