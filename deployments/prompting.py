@@ -17,6 +17,7 @@ from replicas.errors import ContextOverflow
 from replicas.grammar.limits import TEXT_CHARS
 from replicas.tools.layout import ToolLayout, adapter_layout
 from replicas.tools.parser import CallParser
+from replicas.tools.reader import CallReader
 from replicas.tools.tool import Tool
 from router.call import Call
 
@@ -53,7 +54,7 @@ class Prompter:
         return Generation(
             id=call.id,
             prompt=prompt,
-            sampling=_seeded(call.sampling),
+            sampling=_sampling(call),
             deadline_s=min(call.deadline_s, deadline_s),
             priority=call.priority,
             session_id=call.session_id,
@@ -68,6 +69,11 @@ class Prompter:
             return None
         is_certain = generation.grammar is not None and self._is_following
         return self._layout(generation.adapter).parser(_tools(call), is_certain=is_certain)
+
+    def reader(self, call: Call, generation: Generation) -> CallReader | None:
+        """The same with the stop strings of `call`, which are for what is no call."""
+        parser = self.parser(call, generation)
+        return None if parser is None else CallReader(parser, call.sampling.stop, len(generation.prompt))
 
     @property
     def _is_following(self) -> bool:
@@ -95,5 +101,7 @@ def _tools(call: Call) -> tuple[Tool, ...]:
     return () if call.tool_choice.mode == "none" else call.tools
 
 
-def _seeded(sampling: Sampling) -> Sampling:
-    return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(SEED_BITS))
+def _sampling(call: Call) -> Sampling:
+    """With a seed; without the stop strings where the answer may call tools, which would cut the calls too."""
+    seed = secrets.randbits(SEED_BITS) if call.sampling.seed is None else call.sampling.seed
+    return replace(call.sampling, seed=seed, stop=() if _tools(call) else call.sampling.stop)

@@ -19,6 +19,7 @@ GPT_TOOLS: list[ChatCompletionFunctionToolParam] = [
 ]
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln }]"}}\n</tool_call>'
 TEXT = f"I look.\n{CALL}\n{CALL}"
+STOPS = ["Köln", "\n", "tool_call"]
 ASKED: list[MessageParam] = [{"role": "user", "content": TEXT}]
 
 
@@ -78,6 +79,35 @@ def test_the_openai_sdk_accumulates_calls_of_a_stream(gpt: openai.OpenAI) -> Non
     calls = choice.message.tool_calls or []
     assert [json.loads(call.function.arguments) for call in calls] == [{"city": "Köln }]"}] * 2
     assert (choice.message.content, choice.finish_reason) == ("I look.", "tool_calls")
+
+
+def test_stop_strings_leave_calls_whole(claude: anthropic.Anthropic, gpt: openai.OpenAI) -> None:
+    check_claude(
+        claude.messages.create(
+            model="echo", max_tokens=500, messages=ASKED, tools=CLAUDE_TOOLS, stop_sequences=[*STOPS]
+        )
+    )
+    with gpt.chat.completions.stream(
+        model="echo", messages=[{"role": "user", "content": TEXT}], tools=GPT_TOOLS, max_tokens=500, stop=[*STOPS]
+    ) as stream:
+        choice = stream.get_final_completion().choices[0]
+    calls = choice.message.tool_calls or []
+    assert [json.loads(call.function.arguments) for call in calls] == [{"city": "Köln }]"}] * 2
+    assert (choice.message.content, choice.finish_reason) == ("I look.", "tool_calls")
+
+
+def test_stop_strings_end_the_words_of_an_answer_with_tools(claude: anthropic.Anthropic, gpt: openai.OpenAI) -> None:
+    with claude.messages.stream(
+        model="echo", max_tokens=500, messages=ASKED, tools=CLAUDE_TOOLS, stop_sequences=["look"]
+    ) as stream:
+        message = stream.get_final_message()
+    assert [block.text for block in message.content if block.type == "text"] == ["I "]
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "look")
+    assert 0 < message.usage.output_tokens < len(TEXT)
+    done = gpt.chat.completions.create(
+        model="echo", messages=[{"role": "user", "content": TEXT}], tools=GPT_TOOLS, max_tokens=500, stop="look"
+    )
+    assert (done.choices[0].message.content, done.choices[0].finish_reason) == ("I ", "stop")
 
 
 def test_the_older_functions_are_answered_as_such(gpt: openai.OpenAI) -> None:
