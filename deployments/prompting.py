@@ -68,7 +68,9 @@ class Prompter:
         if not _tools(call):
             return None
         is_certain = generation.grammar is not None and self._is_following
-        return self._layout(generation.adapter).parser(_tools(call), is_certain=is_certain)
+        is_only_calls = call.tool_choice.mode in ("required", "named")
+        layout = self._layout(generation.adapter)
+        return layout.parser(_tools(call), is_certain=is_certain, is_only_calls=is_only_calls)
 
     def reader(self, call: Call, generation: Generation) -> CallReader | None:
         """The same with the stop strings of `call`, which are for what is no call."""

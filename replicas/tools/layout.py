@@ -34,9 +34,10 @@ class ToolLayout:
         """What an answer must match that calls `tools` by `choice`, or else says what `said` allows."""
         return calls_grammar(self.syntax, self.tags, tools, choice, said)
 
-    def parser(self, tools: Sequence[Tool], *, is_certain: bool) -> CallParser:
-        """For one answer; `is_certain` if `grammar` has shaped it."""
-        return CallParser(self.syntax, [tool.name for tool in tools], is_certain=is_certain)
+    def parser(self, tools: Sequence[Tool], *, is_certain: bool, is_only_calls: bool = False) -> CallParser:
+        """For one answer; `is_certain` if `grammar` has shaped it, `is_only_calls` if by a choice that wants calls."""
+        names = [tool.name for tool in tools]
+        return CallParser(self.syntax, names, is_certain=is_certain, is_only_calls=is_only_calls)
 
 
 def layout_of(template: str, tags: Mapping[str, int]) -> ToolLayout:

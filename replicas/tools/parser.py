@@ -24,12 +24,16 @@ class _State(Enum):
 
 
 class CallParser:
-    """Reads one answer. `names` are the tools that were offered; `is_certain`: a grammar has shaped the answer."""
+    """Reads one answer. `names` are the tools that were offered; `is_certain`: a grammar has shaped the answer, and
+    `is_only_calls`: it allowed nothing else."""
 
-    def __init__(self, syntax: CallSyntax, names: Sequence[str], *, is_certain: bool) -> None:
+    def __init__(
+        self, syntax: CallSyntax, names: Sequence[str], *, is_certain: bool, is_only_calls: bool = False
+    ) -> None:
         self._syntax = syntax
         self._names = tuple(names)
         self._is_certain = is_certain
+        self._is_only_calls = is_certain and is_only_calls
         self._openers = tuple(filter(None, (syntax.opener, *syntax.also_opens)))
         self._state = _State.WORDS
         self._text = ""
@@ -48,16 +52,25 @@ class CallParser:
             pass
         return said
 
-    def flush(self) -> list[Said]:
-        """What was held back; call it when no more text comes."""
+    def flush(self, *, is_cut: bool = False) -> list[Said]:
+        """What was held back; call it when no more text comes. Of an answer that `is_cut` short, what could only have
+        become a call is no text."""
         self._is_ended = True
         said = self.push("")
+        if is_cut and self._is_within_calls():
+            self._text = ""
+            return said
         if self._state is _State.CALLS and self._body is not None:
             self._text = self._opening + self._body.end()
         if not (self._follows_call and not self._text.strip()):
             self._say(self._text, said)
         self._text = ""
         return said
+
+    def _is_within_calls(self) -> bool:
+        """Whether the grammar allows nothing but calls here."""
+        has_opened = isinstance(self._body, CertainBody) and bool(self._opening.strip())
+        return self._is_only_calls or (self._is_certain and (has_opened or self._follows_call))
 
     def _step(self, said: list[Said]) -> bool:
         """One transition; whether another one may be possible."""

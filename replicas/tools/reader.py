@@ -12,6 +12,8 @@ from replicas.detokenizer import StopFilter
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.tools.parser import CallParser, Said
 
+_CUT = (Finish.LENGTH, Finish.CONTEXT)
+
 
 class CallReader:
     """Reads one answer, to a prompt of `prompt_tokens`."""
@@ -48,7 +50,7 @@ class CallReader:
         """What is certain now, and the stop string if one is complete. Words before a call cannot go on behind it."""
         read = self._parser.push(chunk.text)
         if chunk.final is not None:
-            read += self._parser.flush()
+            read += self._parser.flush(is_cut=chunk.final.finish in _CUT)
         said: list[Said] = []
         for one in read:
             if not isinstance(one, str):

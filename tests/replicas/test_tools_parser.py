@@ -128,6 +128,39 @@ def test_a_call_that_is_cut_off_keeps_what_was_told_of_it() -> None:
     assert whole(HERMES, text) == [text]
 
 
+def cut(syntax: CallSyntax, text: str, *, is_certain: bool = True, is_only_calls: bool = False) -> Told:
+    parser = CallParser(syntax, NAMES, is_certain=is_certain, is_only_calls=is_only_calls)
+    return told([*parser.push(text), *parser.flush(is_cut=True)])
+
+
+@settings(deadline=None)
+@given(syntaxes, st.lists(calls, min_size=1, max_size=2), st.integers(0, 80))
+def test_an_answer_of_calls_that_is_cut_anywhere_holds_no_text(
+    syntax: CallSyntax, made: list[tuple[str, dict[str, object]]], at: int
+) -> None:
+    text = syntax.block([syntax.call(name, arguments) for name, arguments in made])
+    said = cut(syntax, text[:at], is_only_calls=True)
+    assert [one for one in said if isinstance(one, str)] == []
+
+
+@settings(deadline=None)
+@given(st.sampled_from([HERMES, PHI]), calls, st.integers(0, 80))
+def test_an_answer_that_is_cut_in_a_call_keeps_its_words_and_no_markup(
+    syntax: CallSyntax, made: tuple[str, dict[str, object]], at: int
+) -> None:
+    opened = "I look.\n" + syntax.opener
+    text = "I look.\n" + syntax.block([syntax.call(*made)])
+    said = cut(syntax, text[: len(opened) + at])
+    assert [one for one in said if isinstance(one, str)] == ["I look."]
+
+
+def test_words_that_are_cut_stay_whatever_they_end_in() -> None:
+    assert cut(HERMES, "I look. <tool_") == ["I look. <tool_"]
+    assert cut(PHI, "The functools[1") == ["The functools[1"]
+    assert cut(HERMES, '<tool_call>{"name', is_certain=False) == ['<tool_call>{"name']
+    assert cut(HERMES, "<tool", is_certain=False, is_only_calls=True) == ["<tool"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

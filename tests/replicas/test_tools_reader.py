@@ -71,3 +71,10 @@ def test_any_cut_of_an_answer_stops_at_the_same_place(text: str, stops: list[str
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     expected = summary(read([text], *stops))
     assert summary(read(pieces, *stops)) == summary(read(list(text), *stops)) == expected
+
+
+def test_a_call_that_is_cut_before_its_name_leaves_no_markup() -> None:
+    text = 'I look.\n<tool_call>\n{"name": "wea'
+    length = Final(Finish.LENGTH, Usage(7, 9))
+    assert summary(read([text], final=length)) == ("I look.", "", Finish.LENGTH, None)
+    assert summary(read([text]))[0] == text
