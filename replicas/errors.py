@@ -67,16 +67,16 @@ class Unauthenticated(ShoalError):
 
 
 class BudgetSpent(ShoalError):
-    """A cloud would have to be paid, and `budget` has too little left for that."""
+    """A cloud would have to be paid, and `budget` (empty: one of them) has too little left for that."""
 
     status = 402
 
-    def __init__(self, budget: str) -> None:
+    def __init__(self, budget: str = "") -> None:
         super().__init__(budget)
         self.budget = budget
 
     def __str__(self) -> str:
-        return f"the budget {self.budget!r} is spent; local models cost nothing"
+        return f"the budget{f' {self.budget!r}' if self.budget else ''} is spent; local models cost nothing"
 
 
 class Forbidden(ShoalError):

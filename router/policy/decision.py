@@ -53,5 +53,5 @@ class Decision:
         if self.marking.is_private:
             return Withheld(f"it is private ({', '.join(self.marking.reasons)}), and {whose} leaves nothing local")
         if any(one.why == BUDGET_SPENT for one in self.lost):
-            return BudgetSpent("of this request")
+            return BudgetSpent()
         return Unavailable("a model for this request", "; ".join(f"{one.name}: {one.why}" for one in self.lost[:8]))

@@ -86,13 +86,23 @@ def test_a_body_of_either_protocol_is_read(shell: Shell, tmp_path: Path) -> None
     [
         (["jane@acme.com", "--given", "model=claude-haiku-4-5"], "the request may not leave for a cloud"),
         (["hello", "--given", "model=gpt-17"], "model 'gpt-17' does not exist"),
-        (["hello", "--given", "model=acme/claude-haiku-4-5", "--given", "budget=spent"], "the budget is spent"),
     ],
 )
 def test_the_status_is_1_where_nobody_answers(shell: Shell, arguments: list[str], words: str) -> None:
     ended = shell("route", "explain", *arguments)
     assert ended.status == 1
     assert f"nobody answers: {words}" in ended.out or words in ended.out
+
+
+@pytest.mark.parametrize(
+    ("at_limit", "status", "words"),
+    [("degrade", 0, "small: local, for want of money"), ("refuse", 1, "nobody answers: the budget is spent")],
+)
+def test_what_comes_of_a_spent_budget_is_told_beforehand(shell: Shell, at_limit: str, status: int, words: str) -> None:
+    Path("shoal.yaml").write_text(SETTINGS.replace("policy: prefer-cloud", f"at_limit: {at_limit}"))
+    ended = shell("route", "explain", "hello", "--given", "model=acme/claude-haiku-4-5", "--given", "budget=spent")
+    assert ended.status == status
+    assert words in ended.out
 
 
 @pytest.mark.parametrize(
