@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-import onnxruntime
 import psutil
 import ray
 from ray import serve
@@ -23,10 +22,13 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from cluster import instance
 from cluster.planning import plan_of
 from cluster.settings import RaySettings, Settings
+from cluster.start_failure import told
 from cluster.swarm.routes import rest, swarm_routes, wake
+from cluster.this_machine import require_possible
 from deployments.application import application
 from deployments.plan import APP_NAME, AppPlan
 from replicas.errors import Unavailable
+from replicas.slot.start.providers import available
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +65,11 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     stopping = StopRequest()
-    has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    has_gpu = "CUDAExecutionProvider" in available()
     plan = plan_of(settings, home, has_gpu=has_gpu)
+    if settings.ray.address is None:
+        require_possible(plan, available())
+    place = instance.folder(home, settings.http.port)
     try:
         _start_ray(settings.ray, logical_cpus(plan), has_gpu=has_gpu)
         serve.start(
@@ -72,10 +77,10 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
             http_options=HTTPOptions(host=settings.http.host, port=internal_port),
             logging_config=LoggingConfig(enable_access_log=False),
         )
-        journal = instance.folder(home, settings.http.port) / "jobs.sqlite"
+        journal = place / "jobs.sqlite"
         target = serve.RunTarget(application(plan, partial(swarm_routes, journal)), name=APP_NAME)
         serve.run_many([target], wait_for_applications_running=False)
-        if _wait_until_running(stopping):
+        if _wait_until_running(stopping, place):
             wake(journal, plan)
             on_ready()
             while not stopping.wait(POLL_S):
@@ -111,8 +116,8 @@ def _start_ray(settings: RaySettings, cpus: int, *, has_gpu: bool) -> None:
     )
 
 
-def _wait_until_running(stopping: StopRequest) -> bool:
-    """True when every deployment runs, False if asked to stop before. Raises Unavailable with Serve's own words."""
+def _wait_until_running(stopping: StopRequest, place: Path) -> bool:
+    """True when every deployment runs, False if asked to stop before. Raises Unavailable with the reason."""
     waited_s = 0.0
     while not stopping.wait(POLL_S):
         status = serve.status().applications.get(APP_NAME)
@@ -120,7 +125,7 @@ def _wait_until_running(stopping: StopRequest) -> bool:
             return True
         if status is not None and status.status in FAILED:
             causes = [d.message for d in status.deployments.values() if d.message]
-            raise Unavailable("the service", "\n".join(causes) or status.message)
+            raise told("\n".join(causes) or status.message, place)
         waited_s += POLL_S
         if waited_s > START_WAIT_S:
             raise Unavailable("the service", f"it did not start within {START_WAIT_S:g} s")

@@ -46,7 +46,7 @@ class EngineSettings(Section):
     threads: int | None = Field(None, ge=1)
     prefill_chunk_tokens: int | None = Field(None, ge=4)
     queue_limit: int = Field(64, ge=1)
-    provider: str | None = None
+    provider: Literal["cpu", "cuda", "dml", "webgpu"] | None = None
     echo_delay_s: float = Field(0.0, ge=0)
     is_spinning: bool = True
     determinism: Determinism = "strict"

@@ -13,12 +13,16 @@ from cluster import instance
 from cluster.environment import apply, serve_environment
 from cluster.planning import store_address
 from cluster.settings import Settings
-from replicas.errors import SettingsError, Unavailable
+from replicas.errors import SettingsError, ShoalError, Unavailable
 from router.store import open_store
 
 READY_WAIT_S = 300.0
 POLL_S = 0.2
 LOG_TAIL_LINES = 25
+
+
+class NotStarted(ShoalError):
+    """The detached process ended with an error of ours; its words are for the user."""
 
 
 def require_keys(settings: Settings, home: Path) -> None:
@@ -98,7 +102,7 @@ def _wait_ready(child: "subprocess.Popen[bytes]", home: Path, port: int) -> None
     give_up_s = time.monotonic() + READY_WAIT_S
     while time.monotonic() < give_up_s:
         if child.poll() is not None:
-            raise Unavailable("the service", f"`shoal up` ended with status {child.returncode}:\n{_tail(log)}")
+            raise ended(child.returncode, log)
         found = instance.find(home, port)
         if found is not None and is_ready(found.url):
             return
@@ -112,6 +116,14 @@ def is_ready(url: str) -> bool:
         return httpx.get(f"{url}/ready", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
+
+
+def ended(status: int, log: Path) -> ShoalError:
+    """Why a detached `shoal up` ended with `status`: in the words of its own error, or with the end of its `log`."""
+    _, mark, words = f"\n{log.read_text('utf-8', errors='replace')}".rpartition("\nerror: ")
+    if mark:
+        return NotStarted(f"{words.strip()} (log: {log})")
+    return Unavailable("the service", f"`shoal up` ended with status {status}:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:

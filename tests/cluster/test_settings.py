@@ -57,6 +57,7 @@ def test_a_key_that_is_near_to_none_is_told_with_all_that_are_known(tmp_path: Pa
         ("models: [{name: a, engine: {determinism: loose}}]", "models.0.engine.determinism"),
         ("models: [{name: a, engine: {stall_ratio: 1}}]", "models.0.engine.stall_ratio"),
         ("models: [{name: a, engine: {cache_bytes: -1}}]", "models.0.engine.cache_bytes"),
+        ("models: [{name: a, engine: {provider: rocm}}]", "models.0.engine.provider"),
         ("models: [{name: a, engine: {speculation: true}}]", "models.0.engine"),
         ("- just\n- a list", "settings"),
         ("just words", "settings"),
