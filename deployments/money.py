@@ -72,7 +72,7 @@ class Money:
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.budgets = budgets or no_budgets()
-        self._enter = enter
+        self.enter = enter
         self._baseline = baseline
         self.close = close
 
@@ -87,11 +87,11 @@ class Money:
             if tally.has_ended or tally.generated:
                 usage = Usage(len(generation.prompt), tally.generated, tally.cached)
                 baseline = None if generation.wants_embedding else self._baseline
-                self._enter(entry_of(cause, usage, 0.0, baseline))
+                self.enter(entry_of(cause, usage, 0.0, baseline))
 
     def answered(self, cause: Cause, usage: Usage, cost_usd: float) -> None:
         """Enter an answer of a cloud, and what it has cost."""
-        self._enter(entry_of(cause, usage, cost_usd, self._baseline))
+        self.enter(entry_of(cause, usage, cost_usd, self._baseline))
 
 
 def entry_of(cause: Cause, usage: Usage, cost_usd: float, baseline: Price | None) -> Entry:
@@ -133,12 +133,19 @@ def joined_money(plan: AppPlan) -> Money:
     if plan.store is None:
         return Money()
     try:
-        return money_of(plan, join_store(plan.store), _lost)
+        store = join_store(plan.store)
     except ShoalError as error:
         if plan.budgets:
             raise
         logger.warning("what this process answers will not be in the ledger: %s", error)
         return Money()
+    money = money_of(plan, store, _lost)
+
+    def close() -> None:
+        money.close()
+        store.close()
+
+    return Money(money.budgets, money.enter, plan.baseline, close)
 
 
 def _lost(count: int) -> None:

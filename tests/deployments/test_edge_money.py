@@ -4,23 +4,26 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+from deployments.money import Cause, joined_money
 from replicas.engine import Finish, Usage
-from replicas.errors import InvalidRequest
-from router.budget import Budget, Budgets, Claim, Reservation
+from replicas.errors import InvalidRequest, SettingsError
+from router.budget import Budget, Budgets, Claim, Payer, Reservation
 from router.budget.money import nano_of
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
 from router.keys.keyring import Keyring
+from router.origin import Origin
 from router.policy.candidate import Candidate
 from router.policy.condition import one
 from router.policy.constraints import Like
 from router.policy.rule import Routing, Rule
 from router.prices import price_list
-from router.store import Entry
+from router.store import Entry, StoreAddress, open_store
 from tests.deployments.asking import CHAT, MESSAGES, body
 from tests.deployments.hand_engine import HandEngine
 from tests.deployments.served import PLAN, Served, serving
@@ -130,3 +133,21 @@ def test_without_money_a_request_for_a_cloud_is_answered_here_or_refused_as_conf
     with serving(refusing, budgets=budgets) as served:
         answer = httpx.post(served.url + path, json=asked)
     assert (answer.status_code, answer.json()["error"]["type"]) == (402, kind)
+
+
+def test_a_process_beside_the_ingress_writes_into_the_same_ledger(tmp_path: Path) -> None:
+    address = StoreAddress.of_file(tmp_path / "shoal.sqlite")
+    store = open_store(address)
+    money = joined_money(replace(BUDGETED, store=address, baseline=CLOUD.price))
+    money.answered(Cause(Origin(payer=Payer(job="j1")), "rule careful", CLOUD.name), Usage(1000, 10), 0.25)
+    money.close()
+    [entry] = store.ledger.since("")
+    assert (entry.job, entry.model, entry.cost_nano) == ("j1", CLOUD.name, nano_of(0.25))
+    store.close()
+
+
+def test_where_the_store_cannot_be_reached_jobs_go_on_unless_there_are_budgets() -> None:
+    unreachable = replace(PLAN, store=StoreAddress("postgresql://user@host/x", "NO_SUCH_VARIABLE"))
+    joined_money(unreachable).close()
+    with pytest.raises(SettingsError, match="NO_SUCH_VARIABLE"):
+        joined_money(replace(unreachable, budgets=BUDGETED.budgets))
