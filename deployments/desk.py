@@ -26,6 +26,7 @@ from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.budget import State
 from router.budget.payer import JOB
 from router.call import Answer, Dialect, Exchange, Reply
+from router.catalog import Adapters
 from router.keys import Key
 from router.keys.key import session_of
 from router.keys.limiter import Limiter
@@ -79,11 +80,16 @@ class Desk:
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
-        return Response(self.answerer.catalog.list_body(), media_type=JSON)
+        return Response(self.answerer.catalog.list_body(self._adapters), media_type=JSON)
 
     async def show_model(self, request: Request) -> Response:
         """GET /v1/models/{id}."""
-        return Response(self.answerer.catalog.one_body(request.path_params["model_id"]), media_type=JSON)
+        shown = self.answerer.catalog.one_body(request.path_params["model_id"], self._adapters)
+        return Response(shown, media_type=JSON)
+
+    @property
+    def _adapters(self) -> Adapters:
+        return {model: keeper.names for model, keeper in self.answerer.adapters.items()}
 
     def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Prepared]:
         exchange = dialect.parse(body, request.headers)

@@ -61,6 +61,10 @@ class EmbeddingDesk:
 
     def _prepare(self, body: bytes) -> tuple[EmbeddingsCall, Batch]:
         call = parse_embeddings(body)
+        base, adapter = self._answerer.catalog.split(call.model or "")
+        if adapter is not None:
+            words = f"model: embeddings have no adapters, so {adapter!r} cannot be used; ask for {base!r}"
+            raise InvalidRequest(words, "model")
         pool = self._answerer.plan.pool(self._answerer.catalog.resolve(call.model).id)
         tokenizer = self._answerer.tokenizer(pool.model)
         deadline_s = self._answerer.plan.http.request_deadline_s

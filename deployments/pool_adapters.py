@@ -46,6 +46,11 @@ class PoolAdapters:
             task.cancel()
         await asyncio.gather(*self._aligning, return_exceptions=True)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is meant to be loaded; until a replica was seen, what lay beside the model at the start."""
+        return self._pool.adapters if self._wanted is None else tuple(sorted(self._wanted))
+
     async def loaded(self) -> Mapping[str, Collection[str]]:
         """The replicas that have it, for each adapter that is loaded. Raises Unavailable."""
         has = await self._has_all()

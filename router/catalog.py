@@ -1,13 +1,16 @@
 """Which models there are, by every name that a caller may use, and how /v1/models lists them.
 
 One JSON serves both SDKs: the members that OpenAI's page and model have beside those that Anthropic's have. Claude
-clients drop every id that does not begin with `claude`, so each model is listed once more as `claude-local-<id>`.
+clients drop every id that does not begin with `claude`, so each model is listed once more as `claude-local-<id>`. A
+model with a LoRA adapter is an entry of its own, `<id>:<adapter>`, with the model as its `parent`, as in vLLM.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TypeAlias
 
 from replicas.errors import NotFound, SettingsError
 from router import sse
@@ -17,6 +20,9 @@ NAME_CHARS = 120
 """Of an unknown name that much comes back in the error."""
 
 NAMES_IN_HINT = 20
+Adapters: TypeAlias = Mapping[str, Collection[str]]
+"""The LoRA adapters that are loaded, by the id of their model. Which they are changes while the service runs."""
+NONE: Adapters = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +56,37 @@ class Catalog:
             raise NotFound("model", name[:NAME_CHARS], self._hint(name[:NAME_CHARS]))
         return card
 
-    def list_body(self) -> bytes:
-        """The body of GET /v1/models: one page with every model."""
-        listed = [(name, card) for card in self.cards for name in _listed_names(card)]
+    def list_body(self, adapters: Adapters = NONE) -> bytes:
+        """The body of GET /v1/models: one page with every model, and with every adapter of one."""
+        listed = [
+            (name, card, adapter)
+            for card in self.cards
+            for adapter in (None, *adapters.get(card.id, ()))
+            for name in _listed_names(card)
+        ]
+        entries = [_entry(name, card, adapter) for name, card, adapter in listed]
         page: dict[str, sse.Json] = {
             "object": "list",
-            "data": [_entry(name, card) for name, card in listed],
+            "data": [*entries],
             "has_more": False,
-            "first_id": listed[0][0],
-            "last_id": listed[-1][0],
+            "first_id": entries[0]["id"],
+            "last_id": entries[-1]["id"],
         }
         return sse.encoded(page)
 
-    def one_body(self, name: str) -> bytes:
+    def one_body(self, name: str, adapters: Adapters = NONE) -> bytes:
         """The body of GET /v1/models/{name}, under the name that was asked for. Raises NotFound."""
-        return sse.encoded(_entry(name, self.resolve(name)))
+        base, adapter = self.split(name)
+        card = self.resolve(base)
+        loaded = adapters.get(card.id, ())
+        if adapter is not None and adapter not in loaded:
+            raise NotFound("adapter", adapter[:NAME_CHARS], f"loaded: {', '.join(loaded) or 'none'}")
+        return sse.encoded(_entry(base, card, adapter))
+
+    def split(self, name: str) -> tuple[str, str | None]:
+        """Model and adapter of `MODEL:ADAPTER`; every other name is a model's, whether there is one or not."""
+        base, _, adapter = name.rpartition(":")
+        return (base, adapter) if name not in self._by_name and base in self._by_name and adapter else (name, None)
 
     def _hint(self, name: str) -> str:
         near = difflib.get_close_matches(name, self._by_name, n=1, cutoff=0.5)
@@ -86,18 +108,19 @@ def _listed_names(card: ModelCard) -> tuple[str, ...]:
     return (card.id,) if card.id.startswith("claude") else (card.id, CLAUDE_PREFIX + card.id)
 
 
-def _entry(name: str, card: ModelCard) -> dict[str, sse.Json]:
+def _entry(name: str, card: ModelCard, adapter: str | None) -> dict[str, sse.Json]:
     created = card.created_at.astimezone(UTC)
     return {
-        "id": name,
+        "id": name if adapter is None else f"{name}:{adapter}",
         "object": "model",
         "created": int(created.timestamp()),
         "owned_by": "shoal",
         "type": "model",
-        "display_name": card.display_name,
+        "display_name": card.display_name if adapter is None else f"{card.display_name} with {adapter}",
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
         "max_input_tokens": card.context_tokens,
         "max_tokens": card.context_tokens,
         "max_model_len": card.context_tokens,
+        **({} if adapter is None else {"parent": name}),
     }

@@ -201,3 +201,23 @@ def test_a_replica_that_does_not_answer_stops_changes_but_not_the_others_request
     assert status(served, "small:poet") == 200
     assert post(served, "tools").status_code == 503
     assert engines[0].stats().adapters == ("poet",)
+
+
+def test_the_models_list_what_is_loaded_as_long_as_it_is(served: Served) -> None:
+    def ids() -> set[str]:
+        return {entry["id"] for entry in httpx.get(f"{served.url}/v1/models").json()["data"]}
+
+    assert "small:poet" not in ids()
+    post(served, "poet")
+    assert {"small", "small:poet", "claude-local-small:poet"} <= ids()
+    assert httpx.get(f"{served.url}/v1/models/small:poet").json()["parent"] == "small"
+    delete(served, "poet")
+    assert "small:poet" not in ids()
+    assert httpx.get(f"{served.url}/v1/models/small:poet").status_code == 404
+
+
+def test_embeddings_with_an_adapter_are_refused_with_the_model_to_ask_for(served: Served) -> None:
+    answer = httpx.post(f"{served.url}/v1/embeddings", json={"model": "small:poet", "input": "a"}, timeout=30)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "model")
+    assert error["message"] == "model: embeddings have no adapters, so 'poet' cannot be used; ask for 'small'"

@@ -48,6 +48,29 @@ def test_one_model_is_told_under_the_name_asked_for() -> None:
         CATALOG.one_body("nothing")
 
 
+def test_every_adapter_is_listed_after_its_model_and_shown_under_each_name_of_it() -> None:
+    adapters = {"smol": ("poet", "tools")}
+    listed = {entry["id"]: entry for entry in json.loads(CATALOG.list_body(adapters))["data"]}
+    assert list(listed)[2:6] == ["smol:poet", "claude-local-smol:poet", "smol:tools", "claude-local-smol:tools"]
+    assert (listed["smol:poet"]["parent"], "parent" in listed["smol"]) == ("smol", False)
+    for name in ("smol:tools", "tiny:tools", "claude-local-smol:tools"):
+        assert json.loads(CATALOG.one_body(name, adapters))["id"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("smol:none", "adapter 'none' does not exist: loaded: poet"),
+        ("claude-shaped:poet", "loaded: none"),
+        ("smol:", "model 'smol:' does not exist"),
+        ("ghost:poet", "model 'ghost:poet' does not exist"),
+    ],
+)
+def test_an_adapter_that_is_not_loaded_is_not_shown(name: str, words: str) -> None:
+    with pytest.raises(NotFound, match=words):
+        CATALOG.one_body(name, {"smol": ("poet",)})
+
+
 @pytest.mark.parametrize(
     "cards", [[card("a"), card("a")], [card("a", "b"), card("b")], [card("a"), card("b", "claude-local-a")]]
 )
