@@ -25,7 +25,6 @@ from deployments.prompting import Prompter
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
 from replicas.errors import ContextOverflow, EngineFailed, InvalidRequest, NotFound
-from replicas.tools.lark import blamed
 from replicas.tools.reader import CallReader
 from router.budget import State
 from router.call import Call
@@ -47,6 +46,7 @@ class Prepared:
     pool: PoolPlan
     generation: Generation
     reader: Callable[[], CallReader | None] = lambda: None  # a new one for each run
+    blamed: Callable[[InvalidRequest], InvalidRequest] = lambda refusal: refusal  # in words about what was sent
     decision: Decision | None = None  # None: what is asked can be done by one pool alone
     origin: Origin = NOBODY
 
@@ -122,7 +122,8 @@ class Answerer:
 
     def _prepared(self, prompter: Prompter, call: Call, decision: Decision) -> Prepared:
         generation = prompter.generation(call, self.plan.http.request_deadline_s)
-        return Prepared(prompter.pool, generation, partial(prompter.reader, call, generation), decision, call.origin)
+        reader, blamed = partial(prompter.reader, call, generation), partial(prompter.blamed, call, generation)
+        return Prepared(prompter.pool, generation, reader, blamed, decision, call.origin)
 
     def tokenizer(self, model: str) -> Tokenizer:
         """The tokenizer of a resolved model."""
@@ -178,7 +179,7 @@ class Answerer:
                         yield [delivery.rest(chunk) for chunk in chunks]
                 return
             except InvalidRequest as refusal:
-                raise blamed(prepared.generation.grammar, refusal) from refusal
+                raise prepared.blamed(refusal) from refusal
             except EngineFailed as lost:
                 is_repeatable = not delivery.has_begun or prepared.pool.engine.determinism == "strict"
                 if not is_repeatable or delivery.is_contradicted or attempt == ATTEMPTS - 1:

@@ -13,8 +13,10 @@ from deployments.plan import PoolPlan
 from replicas.adapters import StoredAdapter, adapters_of
 from replicas.chat import Tokenizer
 from replicas.engine import Generation, Grammar, Sampling
-from replicas.errors import ContextOverflow
+from replicas.errors import ContextOverflow, InvalidRequest
+from replicas.grammar.faults import placed
 from replicas.grammar.limits import TEXT_CHARS
+from replicas.tools.lark import blamed
 from replicas.tools.layout import ToolLayout, adapter_layout
 from replicas.tools.parser import CallParser
 from replicas.tools.reader import CallReader
@@ -77,6 +79,12 @@ class Prompter:
         parser = self.parser(call, generation)
         return None if parser is None else CallReader(parser, call.sampling.stop, len(generation.prompt))
 
+    def blamed(self, call: Call, generation: Generation, refusal: InvalidRequest) -> InvalidRequest:
+        """`refusal` of `generation`, in words about the field of `call` that is at fault."""
+        if _tools(call):
+            refusal = blamed(generation.grammar, refusal, call.tools)
+        return refusal if call.grammar is None else placed(call.grammar, refusal)
+
     @property
     def _is_following(self) -> bool:
         return self.pool.engine.kind in ("slot", "paged")
@@ -94,7 +102,10 @@ class Prompter:
         if not _tools(call) or not self._is_following:
             return call.grammar
         layout = self._layout(self._adapter(call))
-        grammar = layout.grammar(call.tools, call.tool_choice, call.grammar)
+        try:
+            grammar = layout.grammar(call.tools, call.tool_choice, call.grammar)
+        except InvalidRequest as refusal:
+            raise (refusal if call.grammar is None else placed(call.grammar, refusal)) from refusal
         is_free = call.tool_choice.mode == "auto" and call.grammar is None
         return None if is_free and len(grammar.text) > TEXT_CHARS["lark"] else grammar
 

@@ -86,10 +86,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must match: a JSON schema (as JSON text), a regular expression, or llguidance's kind of Lark."""
+    """What an answer must match: a JSON schema (as JSON text), a regular expression, or llguidance's kind of Lark.
+    `place` is the path of the field that a caller sent it in, for refusals."""
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

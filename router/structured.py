@@ -83,11 +83,11 @@ def _guided_json(value: object, path: str) -> Grammar:
 
 
 def _regex(value: object, path: str) -> Grammar:
-    return Grammar("regex", _text(value, path))
+    return Grammar("regex", _text(value, path), path)
 
 
 def _grammar(value: object, path: str) -> Grammar:
-    return Grammar("lark", _text(value, path))
+    return Grammar("lark", _text(value, path), path)
 
 
 def _choice(value: object, path: str) -> Grammar:
@@ -95,7 +95,8 @@ def _choice(value: object, path: str) -> Grammar:
     if not 0 < len(choices) <= CHOICES:
         raise _wrong(path, f"a list of 1 to {CHOICES} strings")
     # A Lark string is written as in JSON.
-    return Grammar("lark", "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices))
+    text = "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
+    return Grammar("lark", text, path)
 
 
 def _json_object(value: object, path: str) -> Grammar | None:
@@ -126,7 +127,7 @@ _VLLM: dict[str, Read] = {
 
 
 def _schema(value: object, path: str) -> Grammar:
-    return Grammar("json_schema", json.dumps(_object(value, path), ensure_ascii=False))
+    return Grammar("json_schema", json.dumps(_object(value, path), ensure_ascii=False), path)
 
 
 def _object(value: object, path: str) -> Mapping[str, object]:

@@ -37,7 +37,7 @@ def tool(fields: Mapping[str, object], schema_key: str, path: str) -> Tool:
     where = f"{path}.{schema_key}"
     if an_object(schema, where).get("type", "object") != "object":
         raise wrong(f"{where}.type", "'object': arguments are an object")
-    return Tool(name, description or "", written(schema))
+    return Tool(name, description or "", written(schema), where)
 
 
 def distinct(tools: Sequence[tuple[str, Tool]]) -> tuple[Tool, ...]:

@@ -9,6 +9,7 @@ import re
 import time
 from bisect import bisect
 from functools import cache
+from itertools import islice
 from urllib.parse import quote
 
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
@@ -23,6 +24,9 @@ SEARCH_S = 0.5
 
 _MOST_CHARACTERS = 300
 _ROOT = "/$defs/root"
+_SCHEMA = "failed to compile JSON schema"
+_INLINE = re.compile(r"%json\s*")
+_MOST_SCHEMAS = 4  # of a rule: each may take SEARCH_S
 _LARK = re.compile(r"(?:at )?(\d+)\((\d+)\): (.*)", re.DOTALL)
 _EXPRESSION = re.compile(r"regex parse error:\n    .*\n    ( *)\^+\nerror: (.*)")
 _UNKNOWN_KEYS = "Unimplemented keys: "
@@ -46,7 +50,34 @@ def located(grammar: Grammar, error: str) -> InvalidRequest:
     place = _LARK.match(error)
     where = f" at line {place[1]}, column {place[2]}" if place else ""
     words = _in_expression(place[3] if place else error)
-    return InvalidRequest(f"the grammar cannot be followed{where}: {words}", "lark")
+    pointer = _pointer_in(grammar.text, int(place[1]), int(place[2])) if place and _SCHEMA in place[3] else ""
+    return InvalidRequest(f"the grammar cannot be followed{where}: {words}{pointer}", "lark")
+
+
+def placed(grammar: Grammar, refusal: InvalidRequest) -> InvalidRequest:
+    """`refusal` with the field that `grammar` was sent in for its kind, if it is about that."""
+    kind, mark, pointer = (refusal.param or "").partition("#")
+    if not grammar.place or kind != grammar.kind:
+        return refusal
+    param = f"{grammar.place}{mark}{pointer}"
+    return InvalidRequest(f"{param}: {refusal.message}", param)
+
+
+def _pointer_in(text: str, line: int, column: int) -> str:
+    """Where in the first schema that is refused from this place of a Lark grammar on the fault is, as words; often
+    nothing."""
+    ahead = "\n".join(text.split("\n")[line - 1 :])[column - 1 :]
+    for found in islice(_INLINE.finditer(ahead), _MOST_SCHEMAS):
+        try:
+            schema: Json = json.JSONDecoder().raw_decode(ahead, found.end())[0]
+        except (ValueError, RecursionError):
+            continue
+        pointer, node, fault = _innermost(schema, "")
+        if fault:
+            keyword = _keyword(fault, node)
+            place = f"{pointer}/{keyword}" if keyword else pointer
+            return f", at #{place}" if place else ""
+    return ""
 
 
 def _in_expression(error: str, text: str = "") -> str:
@@ -108,7 +139,8 @@ def _innermost(schema: Json, error: str) -> tuple[str, Json, str]:
 
 def _refusal(home: Json, pointer: str) -> str:
     """What llguidance says of the schema at `pointer` alone; empty if it takes it."""
-    alone = {"$defs": {"root": home}, "$ref": f"#{_ROOT}{quote(pointer)}"}
+    style = home.get("x-guidance", {}) if isinstance(home, dict) else {}
+    alone = {"$defs": {"root": home}, "$ref": f"#{_ROOT}{quote(pointer)}", "x-guidance": style}
     source = json.dumps({"grammars": [{"json_schema": alone}]})
     # Not validate_grammar: it lets panics through, which a matcher catches.
     words = LLMatcher(_bytes(), source, log_level=0, limits=parser_limits()).get_error()

@@ -12,16 +12,19 @@ from json import JSONDecoder
 
 from replicas.engine import Grammar
 from replicas.errors import InvalidRequest
-from replicas.grammar.schema import Json, followable, parsed
+from replicas.grammar.schema import PARAM, Json, followable, parsed
 from replicas.tools.syntax import TOOL_TAGS, CallSyntax
 from replicas.tools.tool import Tool, ToolChoice, written
 
 CALLS = 16
 """In one answer: small models that may go on tend to repeat themselves."""
 
-_AT_LINE = re.compile(r"at line (\d+), column \d+: (?:failed to compile JSON schema: )?(.*)")
+_AT_LINE = re.compile(
+    r"at line (\d+), column \d+: (?:failed to compile JSON schema: )?(.*?)(?:, at (#/.*))?$", re.DOTALL
+)
 _CALL = re.compile(r"call_\d+: ")
 _NAME = '{"name": '
+_SAID = "start: %json"
 _NO_FORM = "tools: beside tools of the model's own choice only a JSON schema can be the form of the answer"
 
 
@@ -45,18 +48,27 @@ def calls_grammar(
     return Grammar("lark", "\n".join([*_choosing(syntax, opener, more, others, said), *rules]) + "\n")
 
 
-def blamed(grammar: Grammar | None, refusal: InvalidRequest) -> InvalidRequest:
-    """`refusal`, in words about the tool whose schema is at fault if it is one's in a grammar made here."""
+def blamed(grammar: Grammar | None, refusal: InvalidRequest, tools: Sequence[Tool]) -> InvalidRequest:
+    """`refusal`, in words about the tool whose schema is at fault if it is one's in a grammar made here of `tools`."""
     found = _AT_LINE.search(refusal.message)
     lines = [] if grammar is None else grammar.text.split("\n")
     if found is None or not 0 < int(found[1]) <= len(lines):
         return refusal
-    rule = _CALL.match(lines[int(found[1]) - 1])
+    line, why, pointer = lines[int(found[1]) - 1], found[2], found[3] or ""
+    if line.startswith(_SAID):
+        return InvalidRequest(f"the JSON schema cannot be followed: {why}", f"{PARAM}{pointer}")
+    rule = _CALL.match(line)
     if rule is None:
         return refusal
-    head, _ = JSONDecoder().raw_decode(lines[int(found[1]) - 1], rule.end())
+    head, _ = JSONDecoder().raw_decode(line, rule.end())
     name, _ = JSONDecoder().raw_decode(head, len(_NAME))
-    return InvalidRequest(f"tools: the schema of {name!r} cannot be followed: {found[2]}", "tools")
+    tool = next(tool for tool in tools if tool.name == name)
+    return _refused(tool, pointer, why)
+
+
+def _refused(tool: Tool, pointer: str, why: str) -> InvalidRequest:
+    where = f"{tool.place}{pointer}"
+    return InvalidRequest(f"{where}: the schema of {tool.name!r} cannot be followed: {why}", where)
 
 
 def _choosing(syntax: CallSyntax, opener: str, more: str, others: Sequence[int], said: Grammar | None) -> list[str]:
@@ -64,7 +76,7 @@ def _choosing(syntax: CallSyntax, opener: str, more: str, others: Sequence[int],
     if said is not None:
         if said.kind != "json_schema":
             raise InvalidRequest(_NO_FORM, "tools")
-        return [f"start: %json {written(followable(parsed(said.text)))} | {opener} calls {more}"]
+        return [f"{_SAID} {written(followable(parsed(said.text)))} | {opener} calls {more}"]
     if not syntax.opener:
         return [f"start: calls {more} | words", r"words: /[^{](?s:.*)/ |"]
     if opener.startswith("<"):
@@ -91,8 +103,8 @@ def _schema(tool: Tool) -> str:
     try:
         schema = followable({"type": "object", **_object(parsed(tool.schema))})
     except InvalidRequest as error:
-        words = f"tools: the schema of {tool.name!r} cannot be followed: {error.message}"
-        raise InvalidRequest(words, "tools") from error
+        _, mark, pointer = (error.param or "").partition("#")
+        raise _refused(tool, mark + pointer, error.message) from error
     edited = _object(schema)
     return written({**edited, "x-guidance": {**_object(edited["x-guidance"]), "lenient": True}})
 

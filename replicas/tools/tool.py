@@ -6,7 +6,7 @@ Schemas and arguments are kept as JSON text: such a tool can be hashed, compared
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pydantic_core import from_json
@@ -22,11 +22,12 @@ ANYTHING = '{"type": "object", "properties": {}}'
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function with a name of at most 64 letters, digits, `_` and `-`; `schema` is the JSON schema of its arguments,
-    an object, as text."""
+    an object, as text, and `place` the path of the field that a caller sent it in, for refusals."""
 
     name: str
     description: str = ""
     schema: str = ANYTHING
+    place: str = field(default="tools", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

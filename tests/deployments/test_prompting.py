@@ -12,10 +12,11 @@ from deployments.plan import EnginePlan, PoolPlan
 from deployments.prompting import Prompter
 from replicas.chat import ChatTokenizer
 from replicas.engine import CallPiece, Generation, Grammar, Message, Sampling
-from replicas.errors import ContextOverflow
+from replicas.errors import ContextOverflow, InvalidRequest
 from replicas.tools.tool import Tool, ToolChoice
 from router.call import Call
 from tests.replicas.engines import tiny
+from tests.replicas.grammars import refused
 
 Kind: TypeAlias = Literal["slot", "paged", "echo"]
 TOOL = Tool("weather", "Tell it")
@@ -76,6 +77,35 @@ def test_the_form_of_an_answer_holds_beside_tools_and_without(folder: Path) -> N
     beside = made(prompter(folder), replace(CALL, grammar=FORM)).grammar
     assert beside is not None
     assert beside.text.startswith('start: %json {"type": "array"')
+
+
+@pytest.mark.parametrize(
+    ("call", "param"),
+    [
+        (replace(BARE, grammar=Grammar("json_schema", '{"items": {"type": "nul"}}', "guided_json")), "#/items/type"),
+        (replace(CALL, grammar=Grammar("json_schema", '{"items": {"type": "nul"}}', "guided_json")), "#/items/type"),
+        (replace(BARE, grammar=Grammar("regex", "a(", "guided_json")), ""),
+        (replace(BARE, grammar=Grammar("lark", "start: x", "guided_json")), ""),
+        (
+            replace(CALL, tools=(Tool("t", "", '{"properties": {"a": {"type": "nul"}}}', "guided_json"),)),
+            "#/properties/a/type",
+        ),
+    ],
+)
+def test_a_refusal_names_the_field_that_was_sent(folder: Path, call: Call, param: str) -> None:
+    own = prompter(folder)
+    generation = made(own, call)
+    assert generation.grammar is not None
+    refusal = own.blamed(call, generation, refused(generation.grammar))
+    assert refusal.param == f"guided_json{param}"
+    assert refusal.message.startswith(f"{refusal.param}: ")
+
+
+def test_a_form_that_costs_too_much_beside_tools_is_refused_by_its_field(folder: Path) -> None:
+    form = Grammar("json_schema", '{"multipleOf": 99991}', "guided_json")
+    with pytest.raises(InvalidRequest) as caught:
+        made(prompter(folder), replace(CALL, grammar=form))
+    assert caught.value.param == "guided_json#/multipleOf"
 
 
 def test_tools_too_large_for_a_grammar_are_offered_without_one(folder: Path) -> None:

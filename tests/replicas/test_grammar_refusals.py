@@ -68,6 +68,7 @@ def test_an_expression_is_refused_with_the_place_in_it(text: str, words: str) ->
         ('start: x\nx: /a(/ "b"', "line 2, column 4: unclosed group, at character 2"),
         ('start: "a"\nstart: "b"', "line 2, column 8: duplicate rule"),
         ('start: %json {"type": "objec"}', "line 1, column 8: failed to compile JSON schema: Invalid type: objec"),
+        ('x: "a"\nstart: x %json {\n"items": {"type": "objec"}}', "Invalid type: objec, at #/items/type"),
         ('other: "x"', "no start rule"),
         ('{"grammars": []}', "line 1, column 1"),
         ("start: start start", "no text matches it"),

@@ -158,29 +158,30 @@ def test_keywords_that_cannot_be_followed_are_let_go(folder: Path) -> None:
 
 
 def test_a_schema_that_means_nothing_is_refused_by_its_tools_name() -> None:
-    wrong = Tool("wrong", "", '{"properties": {"a": {"type": "integer", "multipleOf": 99991}}}')
+    wrong = Tool("wrong", "", '{"properties": {"a": {"type": "integer", "multipleOf": 99991}}}', "tools[0].x")
     with pytest.raises(InvalidRequest, match="schema of 'wrong'") as caught:
         layout_of("", {}).grammar([wrong], REQUIRED)
-    assert caught.value.param == "tools"
+    assert caught.value.param == "tools[0].x#/properties/a/multipleOf"
 
 
 @pytest.mark.parametrize("choice", [AUTO, REQUIRED])
 def test_the_tool_is_named_whose_schema_the_compiler_refuses(choice: ToolChoice) -> None:
-    wrong = Tool("wrong", "", '{"properties": {"a": {"type": "strnig"}}}')
+    wrong = Tool("wrong", "", '{"properties": {"a b": {"type": "strnig"}}, "not": {}}', "tools[2].input_schema")
     grammar = layout_of("", {}).grammar([*TOOLS, wrong], choice)
     compiler = GrammarCompiler(tiny().directory, 512, [])
     with pytest.raises(InvalidRequest) as caught:
         compiler.compile(grammar)
     compiler.close()
-    refusal = blamed(grammar, caught.value)
-    assert refusal.message == "tools: the schema of 'wrong' cannot be followed: Invalid type: strnig"
+    refusal = blamed(grammar, caught.value, [*TOOLS, wrong])
+    assert refusal.param == "tools[2].input_schema#/properties/a b/type"
+    assert refusal.message == f"{refusal.param}: the schema of 'wrong' cannot be followed: Invalid type: strnig"
 
 
 @pytest.mark.parametrize("words", ["no room", "at line 1, column 2: x", "at line 99, column 2: x"])
 def test_any_other_refusal_stays_as_it_is(words: str) -> None:
     refusal = InvalidRequest(words)
-    assert blamed(layout_of("", {}).grammar(TOOLS, AUTO), refusal) is refusal
-    assert blamed(None, refusal) is refusal
+    assert blamed(layout_of("", {}).grammar(TOOLS, AUTO), refusal, TOOLS) is refusal
+    assert blamed(None, refusal, TOOLS) is refusal
 
 
 def test_an_adapter_writes_calls_as_its_layout_says() -> None:
