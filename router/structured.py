@@ -54,8 +54,7 @@ def _response_format(value: object, path: str) -> Grammar | None:
             return ANY_OBJECT
         case "json_schema":
             named = _object(wanted.get("json_schema"), f"{path}.json_schema")
-            schema = named.get("schema")
-            return ANY_OBJECT if schema is None else _schema(schema, f"{path}.json_schema.schema")
+            return _schema(named.get("schema"), f"{path}.json_schema.schema")
         case _:
             raise _wrong(f"{path}.type", "'text', 'json_object' or 'json_schema'")
 
@@ -107,6 +106,10 @@ def _json_object(value: object, path: str) -> Grammar | None:
 
 def _structured_outputs(value: object, path: str) -> Grammar | None:
     wanted = _object(value, path)
+    for name in wanted.keys() - _STRUCTURED.keys() - _OPTIONS:
+        if wanted[name] is not None:
+            where = f"{path}.{name}"
+            raise InvalidRequest(f"{where}: no form of this name; there are {', '.join(_STRUCTURED)}", where)
     return _only(wanted, _STRUCTURED, f"{path}.")
 
 
@@ -117,6 +120,10 @@ _STRUCTURED: dict[str, Read] = {
     "choice": _choice,
     "grammar": _grammar,
 }
+_OPTIONS = frozenset(
+    {"disable_fallback", "disable_any_whitespace", "disable_additional_properties", "whitespace_pattern"}
+)
+"""What vLLM knows beside the forms. They change no form here: white space and other properties are as they are."""
 _VLLM: dict[str, Read] = {
     "guided_json": _guided_json,
     "guided_regex": _regex,

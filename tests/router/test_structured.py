@@ -38,7 +38,6 @@ FIELDS = ("response_format", "guided_json", "guided_regex", "guided_choice", "gu
         ({"response_format": {"type": "text"}}, None),
         ({"response_format": {"type": "json_object"}}, ANY_OBJECT),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}}, AS_GRAMMAR),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}}, ANY_OBJECT),
         ({"guided_json": SCHEMA}, AS_GRAMMAR),
         ({"guided_json": json.dumps(SCHEMA)}, AS_GRAMMAR),
         ({"guided_regex": "a+"}, Grammar("regex", "a+")),
@@ -50,6 +49,7 @@ FIELDS = ("response_format", "guided_json", "guided_regex", "guided_choice", "gu
         ({"structured_outputs": {"grammar": 'start: "a"'}}, Grammar("lark", 'start: "a"')),
         ({"structured_outputs": {"json_object": True}}, ANY_OBJECT),
         ({"structured_outputs": {"json_object": False}}, None),
+        ({"structured_outputs": {"regex": "a+", "disable_fallback": True, "other": None}}, Grammar("regex", "a+")),
         ({"response_format": {"type": "text"}, "guided_regex": "a+"}, Grammar("regex", "a+")),
     ],
 )
@@ -78,6 +78,10 @@ def test_a_messages_bodys_fields_become_a_grammar(body: dict[str, object], gramm
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+            "response_format.json_schema.schema",
+        ),
+        (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": [1]}}},
             "response_format.json_schema.schema",
         ),
@@ -90,6 +94,9 @@ def test_a_messages_bodys_fields_become_a_grammar(body: dict[str, object], gramm
         ({"guided_choice": ["a"] * (CHOICES + 1)}, "guided_choice"),
         ({"structured_outputs": {"json_object": "yes"}}, "structured_outputs.json_object"),
         ({"structured_outputs": {"choice": [""]}}, "structured_outputs.choice[0]"),
+        ({"structured_outputs": {"jsn": SCHEMA}}, "structured_outputs.jsn"),
+        ({"structured_outputs": {"regex": "a", "foo": 1}}, "structured_outputs.foo"),
+        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
     ],
 )
 def test_a_wrong_shape_is_refused_by_the_path_of_the_field(body: dict[str, object], param: str) -> None:
