@@ -5,7 +5,8 @@ request takes one place in its pool's admission. If one fails, the rest are canc
 """
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -28,6 +29,7 @@ from router.origin import Origin
 AT_ONCE = 8
 VECTOR_BYTES = 8 * 1024  # about what a vector is as JSON
 NOTHING = Sampling(max_tokens=1)
+PROMPT = "prompt"  # as engines call what a request calls an input
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Batch:
     pool: PoolPlan
     model: str
     generations: tuple[Generation, ...]
+    places: tuple[str, ...]  # where each of them is in the request
 
     @property
     def prompt_tokens(self) -> int:
@@ -68,11 +71,14 @@ class EmbeddingDesk:
         pool = self._answerer.plan.pool(self._answerer.catalog.resolve(call.model).id)
         tokenizer = self._answerer.tokenizer(pool.model)
         deadline_s = self._answerer.plan.http.request_deadline_s
-        generations = tuple(
-            Generation(f"embd-{uuid4().hex}", _tokens(item, tokenizer, pool), NOTHING, deadline_s, wants_embedding=True)
-            for item in call.inputs
-        )
-        return call, Batch(pool, call.model or pool.model, generations)
+        generations = []
+        for index, item in enumerate(call.inputs):
+            with _named(call.place(index)):
+                tokens = _tokens(item, tokenizer, pool)
+            name = f"embd-{uuid4().hex}"
+            generations.append(Generation(name, tokens, NOTHING, deadline_s, wants_embedding=True))
+        places = tuple(call.place(index) for index in range(len(call.inputs)))
+        return call, Batch(pool, call.model or pool.model, tuple(generations), places)
 
     async def _placed(self, batch: Batch, key: Key | None) -> list[Final]:
         """How every input ended, in one place of the pool and on the account of `key`."""
@@ -84,11 +90,12 @@ class EmbeddingDesk:
         """How every input ended, in order."""
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(generation: Generation) -> Final:
+        async def one(generation: Generation, place: str) -> Final:
             async with gate:
-                return await self._final(Prepared(batch.pool, generation, origin=origin))
+                with _named(place):
+                    return await self._final(Prepared(batch.pool, generation, origin=origin))
 
-        tasks = [asyncio.ensure_future(one(generation)) for generation in batch.generations]
+        tasks = [asyncio.ensure_future(one(*each)) for each in zip(batch.generations, batch.places, strict=True)]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -109,8 +116,19 @@ def _tokens(item: Input, tokenizer: Tokenizer, pool: PoolPlan) -> tuple[int, ...
     tokens = tokenizer.encode(item) if isinstance(item, str) else item
     most = pool.context_tokens - 1
     if len(tokens) > most:
-        raise InvalidRequest(f"an input is too long: {len(tokens)} tokens > {most} maximum", "input")
+        raise InvalidRequest(f"the input is too long: {len(tokens)} tokens > {most} maximum", PROMPT)
     return tokens
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """What is wrong with a prompt is told as wrong with the input at `place`."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.param != PROMPT:
+            raise
+        raise InvalidRequest(f"{place}: {error.message}", place) from error
 
 
 def _worded(call: EmbeddingsCall, model: str, finals: list[Final]) -> bytes:

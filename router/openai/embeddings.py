@@ -33,6 +33,10 @@ class EmbeddingsCall:
     encoding: Encoding = "float"
     dimensions: int | None = None
 
+    def place(self, index: int) -> str:
+        """How an input is called in an error."""
+        return f"input[{index}]" if len(self.inputs) > 1 else "input"
+
 
 class EmbeddingsBody(Wire):
     """The body of /v1/embeddings."""
@@ -91,6 +95,6 @@ def _inputs(value: object) -> tuple[Input, ...]:
 def _input(value: object, where: str) -> Input:
     if isinstance(value, str) and value:
         return value
-    if isinstance(value, list) and value and all(type(i) is int and 0 <= i <= INT32_MAX for i in value):
-        return tuple(value)
+    if isinstance(value, list) and value and all(type(i) is int for i in value):
+        return tuple(value)  # the engine knows its vocabulary
     raise InvalidRequest(f"{where}: must be a string or a list of token ids, and not empty", where)

@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
 
@@ -96,6 +97,24 @@ def test_one_input_that_fails_fails_the_request_without_its_cause(gpt: openai.Op
 def test_an_input_longer_than_the_context_is_refused(gpt: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="8200 tokens > 8191 maximum"):
         gpt.embeddings.create(model="echo", input=["a", "b" * 8200])
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [(["a", [1_000_000_000]], "input[1]"), ([[1], [-1]], "input[1]"), ([-1], "input"), ([[2**80]], "input")],
+)
+def test_token_ids_out_of_the_vocabulary_are_refused_with_their_place_and_the_range(
+    served: Served, asked: object, place: str
+) -> None:
+    answer = httpx.post(f"{served.url}/v1/embeddings", json={"model": "tiny", "input": asked}, timeout=20)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["message"]) == (place, f"{place}: token ids must be from 0 to 260")
+
+
+def test_an_input_that_is_too_long_is_named(served: Served) -> None:
+    answer = httpx.post(f"{served.url}/v1/embeddings", json={"model": "tiny", "input": ["a", "b" * 100]}, timeout=20)
+    assert answer.json()["error"]["param"] == "input[1]"
 
 
 def test_an_unknown_model_is_not_found(gpt: openai.OpenAI) -> None:
