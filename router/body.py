@@ -1,6 +1,6 @@
 """Reading a request body: bytes -> JSON -> a pydantic model, and every way that fails is an InvalidRequest.
 
-The parser (jiter) refuses what Python's own lets through: NaN and Infinity, lone surrogates, nesting deeper than 200.
+The parser (jiter) refuses what Python's own lets through: NaN and Infinity, lone surrogates, nesting deeper than DEPTH.
 The message begins with the path of the field (`messages[2].role: ...`), which is `param` too. Fields that no model
 names are ignored at every depth: clients send new ones weekly. Message content stays `object` here: router/content.py
 reads it.
@@ -20,6 +20,9 @@ INT32_MAX = 2**31 - 1
 
 SESSION_CHARS = 256
 """Of a session id that much is kept."""
+
+DEPTH = 201
+"""The parser's own bound."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -104,6 +107,9 @@ def read(model: type[M], body: bytes) -> M:
     try:
         value = parsed_json(body)
     except ValueError as error:
+        if str(error).startswith("recursion limit"):
+            words = f"the body is nested too deep: at most {DEPTH} lists and objects in each other"
+            raise InvalidRequest(words) from error
         raise InvalidRequest(f"the body is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequest('the body must be a JSON object, such as {"messages": [...]}')

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from replicas.errors import InvalidRequest
 from router.anthropic import parse_count
+from router.body import DEPTH
 from router.call import Dialect
 from tests.router.exchanges import ASKED, anthropic, body, openai
 
@@ -37,14 +38,26 @@ def refused(dialect: Dialect, raw: bytes) -> InvalidRequest:
         body().replace(b"Say hello", b"\xed\xa0\x80"),
         body().replace(b"16", b"NaN"),
         body().replace(b"{", b'{"novelty": -Infinity,', 1),
-        b"[" * 100_000,
-        body().replace(b"{", b'{"novelty": ' + b"[" * 5000 + b"]" * 5000 + b",", 1),
         body().replace(b"16", b"9" * 10_000),
     ],
     ids=repr,
 )
 def test_what_is_no_json_is_refused_as_such(dialect: Dialect, raw: bytes) -> None:
     assert refused(dialect, raw).message.startswith("the body is not valid JSON: ")
+
+
+@both
+@pytest.mark.parametrize("levels", [DEPTH, 5000, 100_000])
+def test_json_that_is_nested_too_deep_is_refused_with_what_is_allowed(dialect: Dialect, levels: int) -> None:
+    nested = body().replace(b"{", b'{"novelty": ' + b"[" * levels + b"]" * levels + b",", 1)
+    assert refused(dialect, nested).message.startswith(f"the body is nested too deep: at most {DEPTH} ")
+
+
+@both
+def test_json_of_the_depth_that_is_allowed_is_read(dialect: Dialect) -> None:
+    levels = DEPTH - 1  # the body itself is one
+    nested = body().replace(b"{", b'{"novelty": ' + b"[" * levels + b"]" * levels + b",", 1)
+    assert dialect.parse(nested, {})
 
 
 @both
