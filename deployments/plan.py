@@ -39,7 +39,7 @@ class EnginePlan:
     determinism: Determinism = "strict"
     speculation: bool = False
     cache_bytes: int | None = None
-    stall_ratio: float = 2.0
+    stall_ratio: float = 1.9
 
     @property
     def assumed_slots(self) -> int:

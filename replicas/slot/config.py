@@ -19,7 +19,8 @@ class SlotConfig:
     up to a third faster on cores of its own, and several times slower on cores that others want too. `provider`
     forbids the fallback to another one. `cache_bytes` bounds what is kept of prompts for the next ones, None takes a
     share of the free memory, 0 keeps nothing. While interactive answers run, prompts get so much of each step that
-    it takes about `stall_ratio` times as long as without them. `speculation` drafts tokens that the text repeats, which
+    it takes about `stall_ratio` times as long as without them (a little below two, so that even the slowest steps
+    stay within twice). `speculation` drafts tokens that the text repeats, which
     needs relaxed determinism.
     """
 
@@ -32,7 +33,7 @@ class SlotConfig:
     is_spinning: bool = True
     determinism: Determinism = "strict"
     cache_bytes: int | None = None
-    stall_ratio: float = 2.0
+    stall_ratio: float = 1.9
     speculation: bool = False
     calibrations: Path | None = None
     memory_share: float = 1.0
