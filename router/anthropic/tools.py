@@ -18,6 +18,8 @@ class ToolFields(Wire):
         own = [(path, item) for path, item in items if item.get("type") in (None, "custom")]
         tools = distinct([(path, tool(item, "input_schema", path)) for path, item in own])
         choice = self._choice([name for _, item in items if isinstance(name := item.get("name"), str)])
+        if choice.mode == "required" and not items:
+            raise wrong("tool_choice.type", "'auto' or 'none' when there are no tools")
         has_it = choice.mode != "named" or any(one.name == choice.name for one in tools)
         return tools, choice if tools and has_it else ToolChoice(is_parallel=choice.is_parallel)
 

@@ -8,6 +8,7 @@ from router.body import Flag, Wire, member
 from router.tools import an_object, distinct, listed, named_choice, tool, wrong
 
 _MODES = ("auto", "none", "required")
+_CHOICES = "'auto', 'none', 'required' or an object that names a function"
 
 
 class ToolFields(Wire):
@@ -49,15 +50,16 @@ def _choice(value: object, tools: Sequence[Tool], path: str, *, is_parallel: boo
         return ToolChoice(is_parallel=is_parallel)
     if isinstance(value, str):
         return _mode(value, tools, path, is_parallel=is_parallel)
-    choice = an_object(value, path)
+    if not isinstance(value, Mapping):
+        raise wrong(path, _CHOICES)
     place = path if path == "function_call" else f"{path}.function"
-    fields = choice if path == "function_call" else an_object(choice.get("function"), place)
+    fields = value if path == "function_call" else an_object(value.get("function"), place)
     return named_choice(fields.get("name"), [one.name for one in tools], f"{place}.name", is_parallel=is_parallel)
 
 
 def _mode(value: object, tools: Sequence[Tool], path: str, *, is_parallel: bool) -> ToolChoice:
     if value not in _MODES:
-        raise wrong(path, "'auto', 'none', 'required' or an object that names a function")
+        raise wrong(path, _CHOICES)
     if value == "required" and not tools:
         raise wrong(path, "'auto' or 'none' when there are no tools")
     return ToolChoice(cast("Literal['auto', 'none', 'required']", value), is_parallel=is_parallel)

@@ -111,6 +111,7 @@ def _custom(**changes: object) -> list[object]:
         (openai(), {"tools": _function(parameters={"type": "string"})}, "tools[1].function.parameters.type"),
         (openai(), {"tools": OPENAI, "tool_choice": "sometimes"}, "tool_choice"),
         (openai(), {"tool_choice": "required"}, "tool_choice"),
+        (openai(), {"tools": OPENAI, "tool_choice": 5}, "tool_choice"),
         (openai(), {"tools": OPENAI, "tool_choice": {"function": {"name": "x"}}}, "tool_choice.function.name"),
         (openai(), {"functions": FUNCTIONS, "function_call": {"name": "x"}}, "function_call.name"),
         (openai(), {"tools": OPENAI, "parallel_tool_calls": "no"}, "parallel_tool_calls"),
@@ -119,6 +120,8 @@ def _custom(**changes: object) -> list[object]:
         (anthropic(), {"tools": _custom(name="weather")}, "tools[1].name"),
         (anthropic(), {"tools": _custom(input_schema="x")}, "tools[1].input_schema"),
         (anthropic(), {"tools": ANTHROPIC, "tool_choice": "any"}, "tool_choice"),
+        (anthropic(), {"tool_choice": {"type": "any"}}, "tool_choice.type"),
+        (anthropic(), {"tools": [], "tool_choice": {"type": "any"}}, "tool_choice.type"),
         (anthropic(), {"tools": ANTHROPIC, "tool_choice": {"type": "all"}}, "tool_choice.type"),
         (anthropic(), {"tools": ANTHROPIC, "tool_choice": {"type": "tool", "name": "x"}}, "tool_choice.name"),
     ],
@@ -128,3 +131,9 @@ def test_a_wrong_tool_is_refused_with_the_path_to_it(dialect: Dialect, fields: d
         dialect.parse(body(**fields), {})
     assert caught.value.param == param
     assert caught.value.message.startswith(f"{param}: ")
+
+
+@pytest.mark.parametrize("choice", [5, "sometimes", []])
+def test_a_choice_that_is_none_is_told_what_there_is(choice: object) -> None:
+    with pytest.raises(InvalidRequest, match="'auto', 'none', 'required' or an object that names a function"):
+        openai_call(tools=OPENAI, tool_choice=choice)
