@@ -10,6 +10,8 @@ from anthropic.types import Message as ClaudeMessage
 from anthropic.types import MessageParam, ToolParam
 from openai.types.chat import ChatCompletionFunctionToolParam
 
+from replicas.errors import InvalidRequest
+from tests.deployments.hand_engine import HandEngine
 from tests.deployments.served import serving
 
 SCHEMA: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -176,6 +178,34 @@ def test_both_sdks_tell_what_is_wrong_with_a_tool(claude: anthropic.Anthropic, g
             tool_choice={"type": "function", "function": {"name": "other"}},
         )
     assert caught.value.param == "tool_choice.function.name"
+
+
+def test_a_refusal_of_the_engine_names_the_field_that_was_sent() -> None:
+    engine = HandEngine()
+    engine.refusal = InvalidRequest("unclosed group", "regex")
+    with (
+        serving(echo=[engine]) as served,
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="local") as client,
+        pytest.raises(openai.BadRequestError, match="guided_regex: unclosed group") as caught,
+    ):
+        client.chat.completions.create(
+            model="echo", messages=[{"role": "user", "content": "a"}], extra_body={"guided_regex": "a("}
+        )
+    assert caught.value.param == "guided_regex"
+
+
+def test_a_stop_string_in_words_ends_the_generation() -> None:
+    engine = HandEngine()
+    with serving(echo=[engine]) as served, openai.OpenAI(base_url=f"{served.url}/v1", api_key="local") as client:
+        with client.chat.completions.create(
+            model="echo", messages=[{"role": "user", "content": "a"}], tools=GPT_TOOLS, stop="look", stream=True
+        ) as stream:
+            under_way = engine.next()
+            under_way.say("I look around")
+            said = [chunk.choices[0] for chunk in stream]
+        assert under_way.cancelled.wait(10)
+    assert under_way.request.sampling.stop == ()
+    assert ("".join(one.delta.content or "" for one in said), said[-1].finish_reason) == ("I ", "stop")
 
 
 @pytest.mark.parametrize("model", ["echo:poet", "ghost:poet", "echo:", ":poet"])
