@@ -157,6 +157,29 @@ def test_keywords_that_cannot_be_followed_are_let_go(folder: Path) -> None:
     assert acceptor(folder, used.grammar([odd], REQUIRED))(block(used, ("odd", {"a": "1"})))
 
 
+@pytest.mark.parametrize(
+    ("keyword", "args"),
+    [
+        ({"uniqueItems": True}, [1, 1]),
+        ({"not": {"type": "array"}}, [1, 1]),
+        ({"if": {"type": "array"}, "then": {"minItems": 9}}, [1]),
+    ],
+)
+def test_the_keywords_that_the_readme_names_are_let_go(keyword: dict[str, object], args: list[int]) -> None:
+    schema = {"properties": {"a": {"type": "array", "items": {"type": "integer"}, **keyword}}}
+    used = layout_of("", {})
+    grammar = used.grammar([Tool("odd", "", json.dumps(schema))], REQUIRED)
+    assert acceptor(tiny().directory, grammar)(block(used, ("odd", {"a": args})))
+
+
+def test_arguments_are_closed_and_spaced_as_answers_of_a_schema_are() -> None:
+    schema = '{"properties": {"a": {"type": "number", "exclusiveMinimum": 1}}}'
+    accepts = acceptor(tiny().directory, layout_of("", {}).grammar([Tool("f", "", schema)], REQUIRED))
+    calls = ['{"a": 2}', '{"a":2}', '{"a": 1}', '{"a": 2, "b": 2}']
+    head = '<tool_call>\n{"name": "f", "arguments": '
+    assert [accepts(f"{head}{call}}}\n</tool_call>") for call in calls] == [True, False, False, False]
+
+
 def test_a_schema_that_means_nothing_is_refused_by_its_tools_name() -> None:
     wrong = Tool("wrong", "", '{"properties": {"a": {"type": "integer", "multipleOf": 99991}}}', "tools[0].x")
     with pytest.raises(InvalidRequest, match="schema of 'wrong'") as caught:
