@@ -26,6 +26,17 @@ _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 
 
+_SAME_VERSION = "load it with the version of Shoal that saved it"
+_FIXES = {
+    "model": "load it into the model that it was saved from",
+    "runtime": "load it where {} is installed",
+    "provider": "start this model with `engine.provider: {}`",
+    "processor": "load it on a machine with that processor",
+    "threads": "start this model with `engine.threads: {}`",
+    "determinism": "start this model with `engine.determinism: {}`",
+}
+
+
 class Origin(BaseModel):
     """Where KV comes from; both sides must agree in all of it."""
 
@@ -106,5 +117,7 @@ def unpacked(data: bytes, origin: Origin) -> Unpacked:
 def _check(theirs: Origin, ours: Origin) -> None:
     for field in Origin.model_fields:
         if getattr(theirs, field) != getattr(ours, field):
-            values = f"{getattr(theirs, field)}, here {getattr(ours, field)}"
-            raise InvalidRequest(f"the saved session is of another {field} ({values})", "data")
+            value = getattr(theirs, field)
+            what = f"the saved session is of another {field} ({value}, here {getattr(ours, field)})"
+            fix = _FIXES.get(field, _SAME_VERSION).format(value)
+            raise InvalidRequest(f"{what}: {fix}, or send the conversation as a whole, which prefills it here", "data")
