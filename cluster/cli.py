@@ -19,7 +19,7 @@ from cluster.cli_sessions import sessions_app
 from cluster.cli_swarm import swarm_app
 from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
-from cluster.options import ConfigOption, JsonOption, ModelOption, PortOption
+from cluster.options import ConfigOption, JsonOption, ModelOption, PortOption, port_flag
 from cluster.settings import ModelSettings, Settings, load_settings, validated
 from replicas.errors import ShoalError
 
@@ -88,7 +88,7 @@ def up_command(
 def greet(started: instance.Instance) -> None:
     """Say where the service is and what to try."""
     url, port = started.url, started.port
-    flag = "" if port == Settings().http.port else f" --port {port}"
+    flag = port_flag(port)
     out.print(f"[bold green]Shoal is up[/] at [bold]{url}[/]  (process {started.pid})")
     out.print(f'  shoal run{flag} "Tell me the capital of France."')
     out.print(f"  shoal chat{flag}")

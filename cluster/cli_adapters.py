@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.cli_sessions import HTTP_ERRORS, TIMEOUT, words
-from cluster.cli_talk import DEFAULT_PORT, PortOption, Refused
+from cluster.cli_talk import PortOption, Refused
 from cluster.console import out, print_json
 from cluster.environment import credentials
-from cluster.options import JsonOption
+from cluster.options import DEFAULT_PORT, JsonOption, starting
 from replicas.errors import SettingsError, Unavailable
 
 PATH = "/v1/adapters"
@@ -72,7 +72,7 @@ def asked(
         with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False, headers=credentials()) as client:
             answer = client.request(method, path, params=params, json=json)
     except httpx.TransportError as error:
-        raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
+        raise Unavailable(f"a service at {url}", starting(port)) from error
     if answer.status_code >= HTTP_ERRORS:
         raise Refused(words(answer))
     return answer

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import httpx
 import typer
 
-from cluster.cli_talk import DEFAULT_PORT, PortOption, Refused
+from cluster.cli_talk import PortOption, Refused
 from cluster.console import out, print_json
 from cluster.environment import credentials
-from cluster.options import JsonOption
+from cluster.options import DEFAULT_PORT, JsonOption, starting
 from replicas.errors import SettingsError, Unavailable
 
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)
@@ -84,7 +84,7 @@ def asked(
                 raise Refused(words(answer))
             yield answer
     except httpx.TransportError as error:
-        raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
+        raise Unavailable(f"a service at {url}", starting(port)) from error
 
 
 def words(answer: httpx.Response) -> str:

@@ -14,7 +14,7 @@ from rich.live import Live
 from cluster import instance
 from cluster.console import out, print_json, print_json_line
 from cluster.environment import shoal_home
-from cluster.options import JsonOption, PortOption
+from cluster.options import JsonOption, PortOption, starting
 from cluster.status.rates import RatesByReplica, rates_between
 from cluster.status.report import Report, report
 from cluster.status.view import view
@@ -40,7 +40,7 @@ def status(
         out.print(view(reports, {}, with_processes=processes))
     else:
         where = "" if port is None else f" on port {port}"
-        out.print(f"no Shoal instance is running{where}; `shoal up` starts one")
+        out.print(f"no Shoal instance is running{where}; {starting(port)}")
     if not reports:
         raise typer.Exit(1)
 

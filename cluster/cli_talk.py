@@ -12,12 +12,10 @@ from anthropic.types import MessageParam
 
 from cluster.console import err, out, print_json
 from cluster.environment import credentials
-from cluster.options import JsonOption
-from cluster.settings import Settings
+from cluster.options import DEFAULT_PORT, JsonOption, starting
 from replicas.errors import ShoalError, Unavailable
 
 TIMEOUT_S = 600.0
-DEFAULT_PORT: int = Settings().http.port
 
 PortOption = Annotated[int, typer.Option("--port", help="Port of the instance.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Which model answers.")]
@@ -59,7 +57,7 @@ class Conversation:
             ):
                 yield stream
         except APIConnectionError as error:
-            raise Unavailable(f"a service at {url}", "`shoal up --detach` starts one") from error
+            raise Unavailable(f"a service at {url}", starting(self.port)) from error
         except APIStatusError as error:
             raise Refused(_words(error)) from error
 

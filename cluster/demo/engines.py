@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster.connection import admitted
 from cluster.environment import credentials
+from cluster.options import starting
 from replicas.errors import Unavailable
 
 TIMEOUT_S = 10.0
@@ -51,7 +52,7 @@ def service_state(url: str) -> ServiceState:
         admitted(answer).raise_for_status()
         return ServiceState.model_validate_json(answer.content)
     except (httpx.HTTPError, ValidationError) as error:
-        raise Unavailable(f"a Shoal service at {url}", "`shoal up --detach` starts one") from error
+        raise Unavailable(f"a Shoal service at {url}", starting(httpx.URL(url).port)) from error
 
 
 def batches_between(before: ServiceState, after: ServiceState) -> dict[int, int]:

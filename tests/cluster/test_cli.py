@@ -71,7 +71,7 @@ def test_the_settings_are_shown_as_json_and_as_yaml_that_is_read_again(shoal: Sh
         (["config", "show", "--config", "none.yaml"], "cannot read none.yaml"),
         (["config", "show", "--port", "70000"], "http.port"),
         (["up", "--model", "ghost", "--port", "18099"], "shoal models import"),
-        (["run", "hello", "--port", "1"], "`shoal up --detach` starts one"),
+        (["run", "hello", "--port", "1"], "`shoal up --detach --port 1` starts one"),
         (["models", "import", "none.gguf"], "none.gguf"),
         (["swarm", "status", "x", "--port", "1"], "127.0.0.1:1"),
     ],
@@ -102,7 +102,9 @@ def test_an_interrupt_ends_quietly_with_the_shells_status(shoal: Shell, monkeypa
 
 
 def test_without_an_instance_status_and_down_say_so(shoal: Shell) -> None:
-    assert shoal("status").status == 1
+    ended = shoal("status")
+    assert (ended.status, "`shoal up --detach` starts one" in ended.out) == (1, True)
+    assert "`shoal up --detach --port 18099` starts one" in shoal("status", "--port", "18099").out
     listed = shoal("status", "--json")
     assert (listed.status, json.loads(listed.out)) == (1, [])
     down = shoal("down", "--port", "18099")

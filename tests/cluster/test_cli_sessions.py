@@ -64,4 +64,4 @@ def test_what_cannot_be_is_told_in_a_line(
 
 def test_without_a_service_the_command_that_starts_one_is_named(shoal: Shell, tmp_path: Path) -> None:
     ended = shoal("sessions", "save", "x", str(tmp_path / "f.kv"), "--port", "1")
-    assert (ended.status, "`shoal up --detach`" in ended.err) == (1, True)
+    assert (ended.status, "`shoal up --detach --port 1`" in ended.err) == (1, True)
