@@ -10,6 +10,7 @@ LEAST = 2
 """Tokens of the smallest chunk. One would take another kernel; measured beside a decode step of one row, 12 ms, and of
 four, 18 ms: 2 tokens take 16 ms, 4 take 18, 8 take 25."""
 _WEIGHT = 0.3
+_GROWTH = 1.5
 _PRIOR = 0.5
 """Share of a chunk's time that is taken to grow with its tokens until chunks of several sizes have told better."""
 
@@ -21,6 +22,8 @@ class Pace:
         self._full = full
         self._share = stall_ratio - 1.0
         self._decode_s = 0.0
+        self._is_held = False  # the chunk of this step is held to a size
+        self._last: int | None = None  # the size of the last chunk that was
         # Weighted means over the last chunks: tokens, seconds, their squares and products.
         self._tokens = self._seconds = self._squares = self._products = 0.0
 
@@ -35,12 +38,16 @@ class Pace:
         self._seconds += (seconds - self._seconds) * weight
         self._squares += (tokens * tokens - self._squares) * weight
         self._products += (tokens * seconds - self._products) * weight
+        self._last = tokens if self._is_held else None
 
     def budget(self, *, streaming: int, prompts: int) -> int:
         """Prompt tokens for this step: `streaming` interactive answers run, `prompts` wait or are being read."""
-        if streaming == 0 or prompts > streaming:
+        self._is_held = 0 < streaming >= prompts
+        if not self._is_held:
             return self._full
-        return min(self._full, max(LEAST, int(self._wanted())))
+        # A chunk of n tokens takes about as long as decoding n rows: a careful guess where the last ones tell nothing.
+        most = streaming if self._last is None else _GROWTH * self._last + 1
+        return min(self._full, max(LEAST, int(min(most, self._wanted()))))
 
     def _wanted(self) -> float:
         """Tokens whose chunk takes what it may."""
