@@ -99,6 +99,9 @@ def _stored(pool: PoolPlan, wanted_tokens: int | None, store: ModelStore) -> Poo
         engine = replace(engine, kind="paged", determinism="relaxed", speculation=False)
     adapters = () if export is None else _fitting(path, export)
     most_tokens = PagedExport.load(path).context_tokens if export is None else export.context_tokens
+    if wanted_tokens is not None and wanted_tokens > most_tokens:
+        words = f"{pool.model}: engine.context_tokens {wanted_tokens} is more than the model has: at most {most_tokens}"
+        raise SettingsError(words)
     return replace(
         pool,
         path=path,

@@ -28,6 +28,7 @@ from cluster.this_machine import require_possible
 from deployments.application import application
 from deployments.plan import APP_NAME, AppPlan
 from replicas.errors import Unavailable
+from replicas.host import Host
 from replicas.slot.start.providers import available
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def serve_until_stopped(settings: Settings, home: Path, internal_port: int, on_r
     has_gpu = "CUDAExecutionProvider" in available()
     plan = plan_of(settings, home, has_gpu=has_gpu)
     if settings.ray.address is None:
-        require_possible(plan, available())
+        require_possible(plan, available(), Host().usable_cores())
     place = instance.folder(home, settings.http.port)
     try:
         _start_ray(settings.ray, logical_cpus(plan), has_gpu=has_gpu)

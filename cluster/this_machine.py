@@ -14,9 +14,14 @@ _INSTALL = {
 }
 
 
-def require_possible(plan: AppPlan, available: Sequence[str]) -> None:
-    """Raises SettingsError for a pool that cannot run here. `available`: the providers here by onnxruntime's names."""
+def require_possible(plan: AppPlan, available: Sequence[str], cores: int) -> None:
+    """Raises SettingsError for a pool that cannot run here. `available`: the providers here by onnxruntime's names;
+    `cores` are those that this process may use."""
     for pool in plan.pools:
+        threads = pool.engine.threads
+        if pool.engine.kind != "echo" and threads is not None and threads > cores:
+            words = f"engine.threads {threads} is more than this machine has cores: at most {cores}"
+            raise SettingsError(f"{pool.model}: {words}")
         if pool.engine.kind == "slot" and pool.engine.provider is not None:
             _require_provider(pool, pool.engine.provider, available)
 

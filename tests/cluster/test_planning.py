@@ -40,12 +40,14 @@ def test_a_model_of_the_store_is_found_with_its_context(home: Path) -> None:
     assert pool.path.is_dir()
 
 
-def test_a_context_from_the_settings_is_kept_below_the_models_own(home: Path) -> None:
+def test_a_context_from_the_settings_is_taken_up_to_the_models_own(home: Path) -> None:
     contexts = [
         plan_of(settings(engine={"context_tokens": tokens}), home, has_gpu=False).pools[0].context_tokens
-        for tokens in (100, 100_000)
+        for tokens in (100, 512)
     ]
     assert contexts == [100, 512]
+    with pytest.raises(SettingsError, match=r"tiny: engine\.context_tokens 513 .* at most 512"):
+        plan_of(settings(engine={"context_tokens": 513}), home, has_gpu=False)
 
 
 @pytest.mark.parametrize(

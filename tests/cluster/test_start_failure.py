@@ -34,12 +34,18 @@ def plan(engine: EnginePlan) -> AppPlan:
 
 def test_a_provider_that_is_not_in_this_build_is_refused_with_what_there_is_and_what_brings_it() -> None:
     with pytest.raises(SettingsError, match=r"tiny: engine.provider 'cuda' .* has: cpu; .*shoal\[gpu\]"):
-        require_possible(plan(EnginePlan(provider="cuda")), ("CPUExecutionProvider",))
-    require_possible(plan(EnginePlan(provider="cuda")), ("CUDAExecutionProvider", "CPUExecutionProvider"))
+        require_possible(plan(EnginePlan(provider="cuda")), ("CPUExecutionProvider",), 4)
+    require_possible(plan(EnginePlan(provider="cuda")), ("CUDAExecutionProvider", "CPUExecutionProvider"), 4)
 
 
 def test_a_provider_of_an_engine_that_has_none_is_not_looked_for() -> None:
-    require_possible(plan(EnginePlan(kind="echo", provider="cuda")), ("CPUExecutionProvider",))
+    require_possible(plan(EnginePlan(kind="echo", provider="cuda")), ("CPUExecutionProvider",), 4)
+
+
+def test_more_threads_than_this_machine_has_cores_are_refused_with_the_most_there_can_be() -> None:
+    require_possible(plan(EnginePlan(threads=4)), (), cores=4)
+    with pytest.raises(SettingsError, match="threads 5 is more than this machine has cores: at most 4"):
+        require_possible(plan(EnginePlan(threads=5)), (), cores=4)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in available(), reason="CUDA is here")
