@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,3 +210,27 @@ def test_the_command_is_one_that_a_shell_can_start(home: Path) -> None:
     )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "error: cannot read none.yaml: No such file or directory\n"
+
+
+INTERRUPTED_IMPORT = """
+import signal, sys
+class Interrupting:
+    def find_spec(name, *_):
+        if name == "cluster.cli_talk":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting)
+from importlib.metadata import EntryPoint
+EntryPoint("shoal", sys.argv[1], "console_scripts").load()()
+"""
+
+
+def test_an_interrupt_while_the_commands_are_imported_ends_quietly_too() -> None:
+    project = tomllib.loads((Path(cli.__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, project["scripts"]["shoal"]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
