@@ -118,7 +118,7 @@ def follow(grammar: Grammar) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had resident. What `getrusage` calls so is its parent's, if that is more."""
+    """The most memory this process has had resident. What `getrusage` calls so is its parent's, if that is more."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
