@@ -135,6 +135,10 @@ def test_what_local_models_cannot_do_is_accepted_and_ignored() -> None:
         "logprobs": False,
         "user": "someone",
         "presence_penalty": 0.5,
+        "frequency_penalty": 0.5,
+        "logit_bias": {"5": 100},
+        "min_p": 0.1,
+        "priority": 3,
         "novelty": {"a": [None]},
     }
     assert parse(**extra) == parse()
