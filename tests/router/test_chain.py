@@ -169,6 +169,20 @@ def test_a_stream_that_just_stops_after_content_ends_in_an_error() -> None:
     assert "without its last chunk" in str(found.error)
 
 
+def test_an_answer_that_breaks_off_while_its_reader_is_busy_is_told_without_a_wait() -> None:
+    async def read() -> None:
+        run = chain().run(Asked((link("a", [[chunk("x")], [chunk("y")], BROKEN]),)))
+        async for _ in run.chunks():
+            await asyncio.sleep(0.1)
+
+    async def test() -> float:
+        with pytest.raises(CloudBroken):
+            await read()
+        return asyncio.get_running_loop().time()
+
+    assert skipping(test()) < 1.0
+
+
 def test_an_empty_answer_is_an_answer() -> None:
     found = ran(link("a", [[], [end()]]), link("b", saying("hello")))
     assert (found.answer.text, found.run.answered_by) == ("", "a")
