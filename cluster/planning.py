@@ -7,10 +7,11 @@ from pathlib import Path
 from cluster.money_settings import baseline_of, budgets_of
 from cluster.routing import routing_of
 from cluster.settings import ModelSettings, Settings
-from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
+from deployments.plan import AppPlan, CloudPlan, EnginePlan, HttpPlan, PoolPlan
 from replicas.adapters import StoredAdapter, install_shipped
 from replicas.bundled import MEMBER_SHA256
 from replicas.bundled import NAME as BUNDLED_NAME
+from replicas.cloud.endpoint import Endpoint
 from replicas.errors import ModelImportError, NotFound, SettingsError
 from replicas.export import Export
 from replicas.lora import fitted_adapters
@@ -71,6 +72,7 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
         store=store_address(settings, home),
         budgets=budgets_of(settings.budgets),
         baseline=baseline_of(settings.costs),
+        clouds=tuple(CloudPlan(one.kind, Endpoint(one.name, one.base_url, one.key_env)) for one in settings.clouds),
         routing=routing_of(settings, {pool.model: pool.context_tokens for pool in pools}),
     )
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from replicas.cloud.answer import CloudFinal
 from replicas.engine import Chunk
 from router.budget import Payer
 from router.keys import Key
@@ -29,6 +30,8 @@ class Account:
         self.generated += sum(chunk.tokens for chunk in chunks)
         for final in [chunk.final for chunk in chunks if chunk.final is not None]:
             self.cached += final.usage.cached
+            if isinstance(final, CloudFinal):
+                self.generated = final.usage.generated  # a cloud's chunks are no tokens
 
 
 def utc_day() -> str:

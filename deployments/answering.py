@@ -1,4 +1,5 @@
 """From a call in no dialect to chunks: picks the pool, has its prompt made, runs it, reads the calls in the answer.
+A call that a cloud may answer gets a chain instead, in which local pools are links like others.
 
 Used by every process that asks for answers: the ingress for HTTP requests, swarm shards for theirs.
 """
@@ -11,10 +12,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
+from prometheus_client import CollectorRegistry
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.clouds import Clouds, LocalBackend, PaidBackend
 from deployments.delivery import Delivery
 from deployments.engines import build_tokenizer
 from deployments.money import Cause, Money, joined_money
@@ -22,6 +26,7 @@ from deployments.plan import APP_NAME, AppPlan, PoolPlan
 from deployments.pool_adapters import PoolAdapters
 from deployments.pool_client import PoolClient
 from deployments.prompting import Prompter
+from deployments.routed import Routed
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
 from replicas.errors import ContextOverflow, EngineFailed, InvalidRequest, NotFound
@@ -29,14 +34,17 @@ from replicas.tools.reader import CallReader
 from router.budget import State
 from router.call import Call
 from router.catalog import Catalog, ModelCard
+from router.chain.backend import Asked, Link
+from router.chain.chain import Chain
 from router.origin import NOBODY, Origin
 from router.policy.decide import Policy
 from router.policy.decision import Decision
-from router.policy.features import AUTO
+from router.policy.features import AUTO, tokens_in
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # of a generation whose replica is lost
+OFF_LOOP_TOKENS = 4000  # of a prompt: more takes the tokenizer longer than a thread's start
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +59,23 @@ class Prepared:
     origin: Origin = NOBODY
 
     @property
+    def id(self) -> str:
+        """The call's."""
+        return self.generation.id
+
+    @property
+    def model(self) -> str:
+        """Who answers."""
+        return self.pool.model
+
+    @property
     def prompt_tokens(self) -> int:
         """How long the prompt is."""
         return len(self.generation.prompt)
+
+
+Run: TypeAlias = Callable[[Prepared], AsyncGenerator[list[Chunk], None]]
+"""Runs what is prepared, on whatever conditions the caller has."""
 
 
 def serve_handle(pool: PoolPlan) -> DeploymentHandle[object]:
@@ -76,7 +98,10 @@ class Answerer:
         self.catalog = catalog(plan)
         self.clients: dict[str, PoolClient] = {}
         self.adapters: dict[str, PoolAdapters] = {}  # of the pools whose adapters are kept here
-        self.policy = Policy(plan.routes, served=frozenset(pool.model for pool in plan.pools))
+        self.clouds = Clouds(plan)
+        self.registry = CollectorRegistry()
+        self.policy = Policy(plan.routes, missing=self.clouds.missing)
+        self._chain = Chain(self.registry) if self.clouds.models else None
         self._prompters: dict[str, Prompter] = {}
 
     def start(self) -> None:
@@ -101,12 +126,16 @@ class Answerer:
             await keeper.close()
         for client in self.clients.values():
             await client.close()
+        await self.clouds.close()
         await asyncio.to_thread(self.money.close)
 
-    def prepare(self, call: Call, budget: State = "ok") -> Prepared:
-        """Decide who answers, and count. Raises NotFound for the model, ContextOverflow for a prompt that fits none of
-        the route, Withheld, BudgetSpent and Unavailable where nobody may answer, InvalidRequest."""
+    def prepare(self, call: Call, budget: State = "ok", run: Run | None = None) -> Prepared | Routed:
+        """Decide who answers, and count. Where a cloud may answer, `run` is for the local models that may too. Raises
+        NotFound for the model, ContextOverflow for a prompt that fits none of the route, Withheld, BudgetSpent and
+        Unavailable where nobody may answer, InvalidRequest."""
         decision = self.policy.decide(call, budget)
+        if any(name in self.clouds.models for name in decision.names):
+            return self._routed(call, decision, run or self.run)
         is_asked = decision.by == "model" and not decision.is_degraded
         if decision.is_unknown or (is_asked and decision.names):
             prompter, call = self._resolved(call)
@@ -125,12 +154,35 @@ class Answerer:
         reader, blamed = partial(prompter.reader, call, generation), partial(prompter.blamed, call, generation)
         return Prepared(prompter.pool, generation, reader, blamed, decision, call.origin)
 
+    def _routed(self, call: Call, decision: Decision, run: Run) -> Routed:
+        """The chain of `decision`, of which nothing is asked yet."""
+        assert self._chain is not None, "there is one where there are clouds"
+        links = tuple(Link(name, self._backend(name, call, decision, run)) for name in decision.names)
+        http = self.plan.http
+        deadline_s = min(call.deadline_s, http.request_deadline_s)
+        return Routed(call, Asked(links, deadline_s, ping_s=http.ping_interval_s), self._chain, decision)
+
+    def _backend(self, name: str, call: Call, decision: Decision, run: Run) -> LocalBackend | PaidBackend:
+        if (cloud := self.clouds.models.get(name)) is not None:
+            return PaidBackend(cloud, call, decision, self.policy.guard, self.money)
+
+        async def answer(left_s: float) -> AsyncGenerator[list[Chunk], None]:
+            make = partial(self._prepared, self._prompters[name], replace(call, deadline_s=left_s), decision)
+            prepared = await asyncio.to_thread(make) if tokens_in(call) > OFF_LOOP_TOKENS else make()
+            async with aclosing(run(prepared)) as stream:
+                async for chunks in stream:
+                    yield chunks
+
+        return LocalBackend(answer)
+
     def tokenizer(self, model: str) -> Tokenizer:
         """The tokenizer of a resolved model."""
         return self._prompters[model].tokenizer
 
     def count(self, call: Call) -> int:
-        """How many tokens the prompt of `call` has, however long it is."""
+        """How many tokens the prompt of `call` has, however long it is; about how many for a cloud's model."""
+        if self.policy.is_cloud(call.model):
+            return tokens_in(call)
         prompter, call = self._resolved(call)
         return len(prompter.prompt(call))
 
@@ -206,7 +258,9 @@ class Answerer:
     async def answer(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The chunks of an answer, one by one."""
         budget = await self.money.budgets.state(call.origin.payer)
-        async with aclosing(self.run(self.prepare(call, budget))) as stream:
+        prepared = self.prepare(call, budget)
+        chosen = self.run(prepared) if isinstance(prepared, Prepared) else prepared.chunks()
+        async with aclosing(chosen) as stream:
             async for chunks in stream:
                 for chunk in chunks:
                     yield chunk

@@ -7,25 +7,26 @@ an error is the dialect's own error event. While nothing comes from the model, p
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.accounts import Accounts, key_of, payer_of
+from deployments.accounts import Account, Accounts, key_of, payer_of
 from deployments.answering import Answerer, Prepared
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
 from deployments.places import Places
+from deployments.routed import Routed
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalError
 from router.anthropic import AnthropicDialect, count_body, parse_count
 from router.budget import State
 from router.budget.payer import JOB
-from router.call import Answer, Dialect, Exchange, Reply
+from router.call import Answer, Dialect, Exchange
 from router.catalog import Adapters
 from router.keys import Key
 from router.keys.key import session_of
@@ -40,6 +41,8 @@ JSON = "application/json"
 BODY_WAIT_S = 60.0
 OFF_LOOP_BYTES = 16 * 1024  # about 4,500 tokens: 6 ms of the tokenizer
 T = TypeVar("T")
+Work: TypeAlias = Prepared | Routed
+"""A call that is ready: for a local pool, or for a route with clouds."""
 
 
 class Desk:
@@ -60,16 +63,13 @@ class Desk:
         payer = payer_of(key_of(request), request.headers.get(JOB, ""))
         budget = await self.answerer.money.budgets.state(payer)
         exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request, budget))
-        headers = {"x-shoal-model": prepared.pool.model, "x-shoal-pool": prepared.pool.deployment}
-        if prepared.decision is not None:
-            headers["x-shoal-route"] = explain.header(prepared.decision)
-        if self.answerer.plan.budgets:
-            headers["x-shoal-budget"] = budget
         if exchange.call.is_stream:
-            events = self._events(exchange.reply, prepared, key_of(request))
+            events = self._events(exchange, prepared, key_of(request))
             head = await unless_disconnected(request, anext(events))
-            return EventStream(_with_head(head, events), headers)
+            return EventStream(_with_head(head, events), self._headers(prepared, budget))
         answer = await unless_disconnected(request, self._whole(prepared, key_of(request)))
+        _name(exchange, prepared)
+        headers = self._headers(prepared, budget)
         return Response(exchange.reply.whole(answer), headers=headers, media_type=JSON)
 
     async def count_tokens(self, request: Request) -> Response:
@@ -91,16 +91,41 @@ class Desk:
     def _adapters(self) -> Adapters:
         return {model: keeper.names for model, keeper in self.answerer.adapters.items()}
 
-    def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Prepared]:
+    def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Work]:
         exchange = dialect.parse(body, request.headers)
         payer = payer_of(key_of(request), exchange.call.origin.payer.job)
         call = replace(exchange.call, origin=replace(exchange.call.origin, payer=payer))
         if call.session_id is not None:
             call = replace(call, session_id=session_of(key_of(request), call.session_id))
-        prepared = self.answerer.prepare(call, budget)
-        if model_asked(exchange.call) == AUTO:
-            exchange.reply.model = prepared.pool.model
-        return exchange, prepared
+        return exchange, self.answerer.prepare(call, budget, partial(self._run, key=key_of(request)))
+
+    def _headers(self, work: Work, budget: State) -> dict[str, str]:
+        """Who answers, and why. Of a call that a cloud may answer the first is not known before the first content."""
+        headers: dict[str, str] = {}
+        if work.model is not None:
+            headers["x-shoal-model"] = work.model
+            if work.model not in self.answerer.clouds.models:
+                headers["x-shoal-pool"] = self.answerer.plan.pool(work.model).deployment
+        if work.decision is not None:
+            headers["x-shoal-route"] = explain.header(work.decision)
+        if self.answerer.plan.budgets:
+            headers["x-shoal-budget"] = budget
+        return headers
+
+    def _chunks(self, work: Work, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
+        return self._run(work, key) if isinstance(work, Prepared) else self._along(work, key)
+
+    async def _along(self, routed: Routed, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
+        """The chunks of the answer, whoever gives it; those of a cloud on the account of `key`."""
+        async with aclosing(routed.chunks()) as stream:
+            with ExitStack() as books:
+                account: Account | None = None
+                async for chunks in stream:
+                    if account is None and chunks and (model := routed.model) in self.answerer.clouds.models:
+                        account = books.enter_context(self.accounts.opened(key, model, routed.prompt_tokens))
+                    if account is not None:
+                        account.count(chunks)
+                    yield chunks
 
     async def _run(self, prepared: Prepared, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
         """The chunks of the answer, in a place of the pool and on the account of `key`."""
@@ -113,11 +138,13 @@ class Desk:
                         account.count(chunks)
                         yield chunks
 
-    async def _events(self, reply: Reply, prepared: Prepared, key: Key | None) -> AsyncGenerator[bytes, None]:
-        has_begun = False
+    async def _events(self, exchange: Exchange, prepared: Work, key: Key | None) -> AsyncGenerator[bytes, None]:
+        reply, has_begun = exchange.reply, False
         try:
-            async with aclosing(self._run(prepared, key)) as stream:
+            async with aclosing(self._chunks(prepared, key)) as stream:
                 async for chunks in stream:
+                    if not has_begun:
+                        _name(exchange, prepared)
                     head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
                     yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
                     has_begun = True
@@ -126,9 +153,9 @@ class Desk:
                 raise
             yield reply.feed([_failure(prepared, error)])
 
-    async def _whole(self, prepared: Prepared, key: Key | None) -> Answer:
+    async def _whole(self, prepared: Work, key: Key | None) -> Answer:
         told: list[Chunk] = []
-        async with aclosing(self._run(prepared, key)) as stream:
+        async with aclosing(self._chunks(prepared, key)) as stream:
             async for chunks in stream:
                 told += chunks
                 if chunks and chunks[-1].final is not None:
@@ -181,6 +208,12 @@ async def _with_head(head: bytes, events: AsyncGenerator[bytes, None]) -> AsyncG
             yield event
 
 
-def _failure(prepared: Prepared, error: ShoalError) -> Chunk:
+def _name(exchange: Exchange, work: Work) -> None:
+    """Who left the choice is told who answers."""
+    if model_asked(exchange.call) == AUTO and work.model is not None:
+        exchange.reply.model = work.model
+
+
+def _failure(prepared: Work, error: ShoalError) -> Chunk:
     usage = Usage(prompt=prepared.prompt_tokens, generated=0)
-    return Chunk(prepared.generation.id, "", 0, Final(Finish.ERROR, usage, error=error))
+    return Chunk(prepared.id, "", 0, Final(Finish.ERROR, usage, error=error))

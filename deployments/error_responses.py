@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.event_stream import ClientGone
+from replicas.cloud.errors import CloudBusy
 from replicas.errors import InvalidRequest, NotFound, Overloaded, ShoalError, Unauthenticated
 from router.call import Dialect
 
@@ -41,7 +42,7 @@ class ErrorResponses:
     def render(self, request: Request, error: ShoalError) -> Response:
         """`error` as a response."""
         headers: dict[str, str] = {}
-        if isinstance(error, Overloaded):
+        if isinstance(error, Overloaded | CloudBusy) and error.retry_after_s is not None:
             headers["retry-after"] = str(math.ceil(error.retry_after_s))
             headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
         if isinstance(error, Unauthenticated):

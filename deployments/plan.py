@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from replicas.cloud.endpoint import Endpoint
+from replicas.cloud.release import CloudKind
 from replicas.engine import Determinism
 from replicas.slot.start.sizing import MOST_SLOTS
 from router.budget import Budget
@@ -99,6 +101,14 @@ class HttpPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudPlan:
+    """A cloud; its models are those candidates of the routing that have its name before a slash."""
+
+    kind: CloudKind
+    at: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class AppPlan:
     """The whole application. `routing` None: the pools alone, by the ready-made policy."""
 
@@ -107,6 +117,7 @@ class AppPlan:
     http: HttpPlan = HttpPlan()
     store: StoreAddress | None = None  # None: no keys, and nothing is written
     routing: Routing | None = None
+    clouds: tuple[CloudPlan, ...] = ()
     budgets: tuple[Budget, ...] = ()
     baseline: Price | None = None  # what savings are counted against
 

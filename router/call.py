@@ -13,6 +13,7 @@ from replicas.engine import Chunk, Final, Grammar, Message, Priority, Sampling, 
 from replicas.errors import ShoalError
 from replicas.tools.tool import Tool, ToolChoice
 from router.origin import NOBODY, Origin
+from router.translate.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Call:
     """What a caller wants, in no dialect. `model` None takes the default; `max_tokens` is clamped to the context.
 
     `adapter` names a LoRA adapter of the model. `has_image`: pictures came with it, of which `messages` hold a note.
-    `top_logprobs` None wants no scores of tokens, n the n likeliest.
+    `top_logprobs` None wants no scores of tokens, n the n likeliest. `source` is what a cloud would be sent, None for a
+    call that came in no dialect.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Call:
     adapter: str | None = None
     has_image: bool = False
     origin: Origin = NOBODY
+    source: Source | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import get_args, get_origin
 import pytest
 import typer
 import yaml
+from prometheus_client import CollectorRegistry
 from typer._click.exceptions import MissingParameter, NoSuchOption
 from typer.core import TyperGroup
 from typer.testing import CliRunner
@@ -27,6 +28,7 @@ from cluster.upstream.script import FaultKind, load_script
 from deployments.ingress_metrics import IngressMetrics
 from deployments.replica_metrics import ReplicaMetrics
 from replicas.echo import EchoEngine
+from router.chain.metrics import ChainMetrics
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -162,9 +164,10 @@ def test_the_metrics_table_names_every_metric_and_alias() -> None:
         families = ReplicaMetrics(engine.stats).families("m", "r")
     finally:
         engine.close()
-    names = {
-        f.name + ("_total" if f.type == "counter" else "") for f in (*families, *IngressMetrics().registry.collect())
-    }
+    chains = CollectorRegistry()
+    ChainMetrics(chains)
+    own = (*IngressMetrics().registry.collect(), *chains.collect())
+    names = {f.name + ("_total" if f.type == "counter" else "") for f in (*families, *own)}
     table = README.split("## Metrics")[1].split("## ")[0]
     assert set(re.findall(r"`(shoal_\w+)`(?:,| \|)", table)) == {n for n in names if n.startswith("shoal_")}
     assert set(re.findall(r"`(vllm:\w+)`", table)) == {n for n in names if n.startswith("vllm:")}

@@ -17,6 +17,7 @@ from router.call import Call
 from router.content import holds_image, text_of
 from router.origin import origin_of
 from router.structured import anthropic_grammar
+from router.translate.source import Source
 from router.turns import block_turns, merged, spoken
 from router.urgency import priority_of
 
@@ -75,6 +76,7 @@ def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Cal
         grammar=anthropic_grammar(request.form),
         has_image=any(holds_image(turn.content) for turn in request.messages),
         origin=origin_of(headers),
+        source=Source.of("anthropic", body, headers),
     )
 
 

@@ -1,5 +1,6 @@
 """Errors in the words of the OpenAI dialect: the type follows from the HTTP status, the code from the class."""
 
+from replicas.cloud.errors import CloudBusy
 from replicas.errors import BudgetSpent, ContextOverflow, InvalidRequest, NotFound, Overloaded, ShoalError
 from router import sse
 from router.wording import public_words
@@ -41,4 +42,5 @@ def _code(error: ShoalError) -> str | None:
         return "insufficient_quota"
     if isinstance(error, NotFound):
         return f"{error.kind}_not_found"
-    return "rate_limit_exceeded" if isinstance(error, Overloaded) else None
+    is_busy = isinstance(error, Overloaded) or (isinstance(error, CloudBusy) and error.status == Overloaded.status)
+    return "rate_limit_exceeded" if is_busy else None

@@ -19,6 +19,7 @@ from router.openai.logprobs import ScoreFields
 from router.openai.tools import ToolFields
 from router.origin import origin_of
 from router.structured import openai_grammar
+from router.translate.source import Source
 from router.turns import called, merged, spoken
 from router.urgency import priority_of
 
@@ -118,5 +119,6 @@ def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[C
         top_logprobs=request.wanted_scores,
         has_image=any(holds_image(turn.content) for turn in request.messages),
         origin=origin_of(headers),
+        source=Source.of("openai", body, headers),
     )
     return call, Wording(request.wants_usage, request.is_legacy)

@@ -4,9 +4,10 @@ Rules are made to hold only for requests that leave the choice (no model, or `au
 for a model gets it. Whatever decides, clouds are taken out of the route of a private request.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from router.call import Call
@@ -24,7 +25,7 @@ Verdicts = tuple[Verdict, ...]
 
 
 class Policy:
-    """Decides by `routing`. `served` are the candidates that can be asked from here; None is all.
+    """Decides by `routing`. `missing` are the candidates that cannot be asked from here, and why.
 
     With `sees_all` every feature is read, for explanations; otherwise those that the rules name.
     """
@@ -32,7 +33,7 @@ class Policy:
     def __init__(
         self,
         routing: Routing,
-        served: Collection[str] | None = None,
+        missing: Mapping[str, str] = MappingProxyType({}),
         clock: Clock = datetime.now,
         *,
         sees_all: bool = False,
@@ -43,7 +44,7 @@ class Policy:
         named = frozenset(name for rule in routing.rules for name in rule.when.named)
         self._wanted = named | WHOLE.keys() if sees_all else named
         self._has_clouds = any(not one.is_local for one in routing.candidates)
-        self._served = served
+        self._missing = missing
         self._clock = clock
         self._zone = ZoneInfo(routing.time_zone)
         self._by_name = by_name(routing.candidates)
@@ -65,6 +66,11 @@ class Policy:
             route = self._asked(asked)
             found = Decision("model", route[0].name if route else asked, route, (), features, seen.marking, not route)
         return self._settled(found, budget)
+
+    def is_cloud(self, name: str | None) -> bool:
+        """That is the name of a cloud's model."""
+        found = self._by_name.get(name or AUTO)
+        return found is not None and not found.is_local
 
     def _mark(self, call: Call) -> Marking:
         """Text is examined only where that can change something."""
@@ -119,4 +125,4 @@ class Policy:
             return "private requests stay here"
         if budget == "spent":
             return BUDGET_SPENT
-        return "" if self._served is None or name in self._served else "no client for it runs here"
+        return self._missing.get(name, "")

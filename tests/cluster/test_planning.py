@@ -1,6 +1,7 @@
 """Planning: settings and a model store become a plan; a model that is not there is told with what brings it."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from cluster.planning import models_root, plan_of
 from cluster.settings import Settings
+from deployments.plan import CloudPlan
 from replicas.bundled import NAME
+from replicas.cloud.endpoint import Endpoint
 from replicas.errors import ModelImportError, SettingsError
 from replicas.store import ModelStore
 from tests.models import tiny_gguf
@@ -158,3 +161,13 @@ def test_every_bound_of_the_settings_reaches_the_plan(home: Path) -> None:
     assert (pool.aliases, pool.min_replicas, pool.max_replicas) == (("t",), 2, 3)
     assert pool.request_limit == 3 * (5 + 7)
     assert (pool.engine.determinism, pool.engine.cache_bytes) == ("relaxed", 0)
+
+
+def test_the_plan_has_the_clouds_and_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_KEY", "sk-secret")
+    cloud = {"name": "acme", "kind": "openai", "base_url": "http://a/v1", "key_env": "ACME_KEY"}
+    tree = {"models": [{"name": "echo", "engine": {"kind": "echo"}}], "clouds": [{**cloud, "models": [{"name": "m"}]}]}
+    plan = plan_of(Settings.model_validate(tree), Path("/nowhere"), has_gpu=False)
+    assert plan.clouds == (CloudPlan("openai", Endpoint("acme", "http://a/v1", "ACME_KEY")),)
+    assert [one.name for one in plan.routes.candidates] == ["echo", "acme/m"]
+    assert b"sk-secret" not in pickle.dumps(plan)

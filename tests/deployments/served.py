@@ -93,7 +93,7 @@ class Served:
                 watch(plan.deployment).announce(frozenset())
                 for engine in self._engines[plan.model]:
                     pool.add(engine)
-            answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle(), self._money())
+            self.answerer = answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle(), self._money())
             answerer.start()
             answerer.keep_adapters()
             self.metrics = metrics = IngressMetrics()

@@ -158,6 +158,7 @@ async def test_a_replica_that_is_silent_past_the_deadline_is_a_typed_error(monke
     monkeypatch.setattr("deployments.pool_client.DEADLINE_GRACE_S", 0.0)
     bench = Bench(HandEngine())
     prepared = bench.answerer.prepare(CALL)
+    assert isinstance(prepared, Prepared)
     hurried = Prepared(prepared.pool, replace(prepared.generation, deadline_s=0.01))
     with pytest.raises(DeadlineExceeded):
         await asyncio.wait_for(exhaust(bench.answerer.run(hurried)), 10)

@@ -1,0 +1,165 @@
+"""The clouds of a plan: a client for each one whose key is there, and for the models of the others why they lose.
+
+A process without clouds loads none of their packages. Keys are read from the environment of this process, once, and
+are in no plan.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from deployments.money import Cause, Money
+from deployments.plan import AppPlan, CloudPlan
+from replicas.cloud.answer import Cloud, Spent
+from replicas.cloud.errors import CloudRefused
+from replicas.cloud.release import CloudKind, Draft
+from replicas.engine import Chunk, Usage
+from replicas.errors import InvalidRequest, Unavailable
+from router.call import Call
+from router.chain.cloud import OFF_LOOP_BYTES, CloudBackend
+from router.policy.candidate import Candidate
+from router.policy.decision import Decision
+from router.privacy.guard import Guard
+from router.translate.draft import Target, drafted
+from router.translate.plain import source_of
+
+BYTES_PER_TOKEN = 2
+"""Of a body, when the most that it can cost is reckoned: prose has four, few texts less than two."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudModel:
+    """One model of a cloud that can be asked from here."""
+
+    candidate: Candidate
+    kind: CloudKind
+    client: Cloud
+
+    @property
+    def target(self) -> Target:
+        """Whom a draft is for."""
+        return Target(self.kind, self.candidate.name.partition("/")[2])
+
+    def cost_usd(self, spent: Spent) -> float:
+        """What an answer has cost; without a price only what the cloud says itself is known."""
+        price = self.candidate.price
+        return price.spent_usd(spent) if price is not None else spent.cost_usd or 0.0
+
+    def worst_usd(self, size_bytes: int, tokens_out: int) -> float:
+        """The most that an answer to a body of that size can cost; nobody knows it without a price."""
+        price = self.candidate.price
+        return float("inf") if price is None else price.worst_usd(size_bytes // BYTES_PER_TOKEN, tokens_out)
+
+
+class Clouds:
+    """What of the clouds of `plan` can be asked from this process: `models`, and why others are `missing`, by name."""
+
+    def __init__(self, plan: AppPlan, environment: Mapping[str, str] = os.environ) -> None:
+        self.models: dict[str, CloudModel] = {}
+        self.missing: dict[str, str] = {}
+        self._clients: dict[str, Cloud] = {}
+        plans = {cloud.at.name: cloud for cloud in plan.clouds}
+        reasons = {name: self._open(cloud, environment) for name, cloud in plans.items()}
+        for one in [one for one in plan.routes.candidates if not one.is_local]:
+            name = one.name.partition("/")[0]
+            if name in self._clients:
+                self.models[one.name] = CloudModel(one, plans[name].kind, self._clients[name])
+            else:
+                self.missing[one.name] = reasons.get(name, "no client for it runs here")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            await client.close()
+
+    def _open(self, cloud: CloudPlan, environment: Mapping[str, str]) -> str:
+        """Make the client; why there is none, or nothing."""
+        try:
+            self._clients[cloud.at.name] = _client(cloud, environment)
+        except Unavailable as error:
+            return str(error)
+        return ""
+
+
+class PaidBackend:
+    """A cloud's model for one call: drafted when it is asked, money held while it answers, and entered afterwards."""
+
+    def __init__(self, model: CloudModel, call: Call, decision: Decision, guard: Guard, money: Money) -> None:
+        self._model = model
+        self._call = call
+        self._decision = decision
+        self._guard = guard
+        self._money = money
+        self._backend: CloudBackend | None = None
+        self._size_bytes = 0
+        self._usage = Usage(0, 0)
+        self._spent_usd = 0.0
+
+    async def ask(self, left_s: float) -> AsyncGenerator[list[Chunk], None]:
+        """Its answer. Raises Withheld, BudgetSpent, CloudError, ContextOverflow, DeadlineExceeded."""
+        self._spent_usd, self._usage = 0.0, Usage(0, 0)
+        backend = self._backend = self._backend or await self._made()
+        worst_usd = self._model.worst_usd(self._size_bytes, self._call.sampling.max_tokens)
+        async with self._money.budgets.held(self._call.origin.payer, worst_usd, left_s) as hold:
+            try:
+                async with aclosing(backend.ask(left_s)) as stream:
+                    async for chunks in stream:
+                        yield chunks
+            finally:
+                hold.cost_usd = self._spent_usd = backend.spent_usd()
+                self._enter()
+
+    def spent_usd(self) -> float:
+        """What the last ask has cost."""
+        return self._spent_usd
+
+    async def _made(self) -> CloudBackend:
+        source = self._call.source
+        is_large = source is not None and len(source.body) >= OFF_LOOP_BYTES
+        draft = await asyncio.to_thread(self._draft) if is_large else self._draft()
+        self._size_bytes = len(draft.body)
+        return CloudBackend(self._model.client, draft, self._guard, self._decision.marking, self._cost)
+
+    def _draft(self) -> Draft:
+        """Raises CloudRefused for what this kind of cloud cannot be asked: somebody else may do it."""
+        try:
+            source = self._call.source or source_of(self._call)
+            return drafted(source, self._model.target, self._call.id, self._call.deadline_s)
+        except InvalidRequest as error:
+            raise CloudRefused(self._model.candidate.name, str(error), error.status, "") from error
+
+    def _cost(self, spent: Spent) -> float:
+        self._usage = spent.usage
+        return self._model.cost_usd(spent)
+
+    def _enter(self) -> None:
+        if self._usage.generated or self._spent_usd:
+            cause = Cause.of(self._call.origin, self._decision, self._model.candidate.name)
+            self._money.answered(cause, self._usage, self._spent_usd)
+
+
+class LocalBackend:
+    """A local model for one call: `answer` gives its answer within so many seconds. It costs nothing."""
+
+    def __init__(self, answer: Callable[[float], AsyncGenerator[list[Chunk], None]]) -> None:
+        self._answer = answer
+
+    def ask(self, left_s: float) -> AsyncGenerator[list[Chunk], None]:
+        """Its answer. Raises ShoalErrors."""
+        return self._answer(left_s)
+
+    def spent_usd(self) -> float:
+        """Nothing."""
+        return 0.0
+
+
+def _client(cloud: CloudPlan, environment: Mapping[str, str]) -> Cloud:
+    if cloud.kind == "anthropic":
+        from replicas.cloud.anthropic import AnthropicCloud
+
+        return AnthropicCloud(cloud.at, environment)
+    from replicas.cloud.openai import OpenAICloud
+
+    return OpenAICloud(cloud.at, environment)
