@@ -40,7 +40,7 @@ class Call:
     adapter: str | None = None
     has_image: bool = False
     origin: Origin = NOBODY
-    source: Source | None = field(default=None, repr=False)
+    source: Source | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
