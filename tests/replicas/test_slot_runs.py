@@ -118,7 +118,7 @@ def test_rows_write_their_runs_in_turns(monkeypatch: pytest.MonkeyPatch) -> None
     engine.close()
     meeting = rows[rows.index(1) : len(rows) - rows[::-1].index(0)]
     assert len(meeting) >= 6
-    assert sum(row == following for row, following in pairwise(meeting)) <= 1  # where one's run has just ended
+    assert sum(row == following for row, following in pairwise(meeting)) <= 2  # where one's run has just ended
 
 
 @pytest.mark.parametrize("chunks", range(8))
