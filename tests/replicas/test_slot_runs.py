@@ -16,7 +16,8 @@ from replicas.grammar import Constraint
 from replicas.grammar.mask import Mask
 from replicas.slot import SlotEngine
 from replicas.slot.model.forward import MAX_VERIFIED, Forward
-from replicas.slot.request.sequence import RUN_MOST
+from replicas.slot.model.passes import ModelPasses
+from replicas.slot.request.sequence import RUN_MOST, Sequence
 from tests.replicas.engines import Inbox, sampled
 from tests.replicas.schedules import (
     BLOCK_BYTES,
@@ -103,22 +104,23 @@ def test_a_call_takes_as_many_tokens_as_there_is_room_for(engine: SlotEngine, mo
     assert RUN_MOST <= MAX_VERIFIED
 
 
-def test_rows_write_their_runs_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    verify, rows = Forward.verify, list[int]()
+def test_requests_write_their_runs_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    extend, turns = ModelPasses.extend, list[str]()
 
-    def noted(self: Forward, row: int, *rest: object) -> object:
-        rows.append(row)
-        return verify(self, row, *rest)  # type: ignore[arg-type]
+    def noted(self: ModelPasses, row: int, sequence: Sequence, tokens: tuple[int, ...]) -> NDArray[np.float32]:
+        turns.append(sequence.request.id)  # rows change hands when the first has ended
+        return extend(self, row, sequence, tokens)
 
-    monkeypatch.setattr(Forward, "verify", noted)
+    monkeypatch.setattr(ModelPasses, "extend", noted)
     engine = tiny_engine(replace(PLAIN, slots=2, prefill_chunk=4))
     long = Grammar("regex", "[xyz]{2} " + "the user and the system, " * 14)
     crowd = Crowd(engine, [Arrival(Kind(prompt(4), sampled(max_tokens=200), long))] * 2)
     crowd.run()
     engine.close()
-    meeting = rows[rows.index(1) : len(rows) - rows[::-1].index(0)]
+    first, second = dict.fromkeys(turns)
+    meeting = turns[turns.index(second) : len(turns) - turns[::-1].index(first)]
     assert len(meeting) >= 6
-    assert sum(row == following for row, following in pairwise(meeting)) <= 2  # where one's run has just ended
+    assert [one for one, following in pairwise(meeting) if one == following] == []
 
 
 @pytest.mark.parametrize("chunks", range(8))
