@@ -75,7 +75,7 @@ def table(found: Found) -> str:
     """One model's figures, for people."""
     lines = [f"\n{found.model}", f"{'arrival':8} {'streams':>7} {'':16}" + "".join(f"{name:>10}" for name in COLUMNS)]
     for row in found.rows:
-        figures = "".join(f"{value:>10.1f}" for value in asdict(row.figures).values())
+        figures = "".join("         -" if value is None else f"{value:>10.1f}" for value in _figures(row).values())
         lines.append(f"{row.arrival:8} {row.streams:>7} {row.side:16}{figures}")
     lines += [f"{side} is missing: {why}" for side, why in found.missing.items()]
     lines += [
@@ -98,11 +98,16 @@ def tree(found: Found) -> dict[str, object]:
     return {
         "model": found.model,
         "rows": [
-            {"arrival": row.arrival, "streams": row.streams, "side": row.side, **asdict(row.figures)}
-            for row in found.rows
+            {"arrival": row.arrival, "streams": row.streams, "side": row.side, **_figures(row)} for row in found.rows
         ],
         "missing": found.missing,
         "turn_10": [asdict(talk) for talk in found.talks],
         "long_prompt": None if stall is None else {**asdict(stall), "ratio": stall.ratio},
         "aims": aims_tree(found.aims()),
     }
+
+
+def _figures(row: Row) -> dict[str, float | None]:
+    """By name. Staggered streams are seldom all at work together: there is no decode throughput to tell of them."""
+    figures: dict[str, float | None] = asdict(row.figures)
+    return figures if row.arrival == "at once" else {**figures, "decode_tokens_s": None}

@@ -370,3 +370,34 @@ def test_a_clock_that_stands_still_gives_the_smallest_chunks() -> None:
     pace.decoded(0.0)
     pace.prefilled(64, 0.0)
     assert pace.budget(streaming=1, prompts=1) == LEAST
+
+
+def test_a_short_prompt_beside_a_running_answer_is_not_cut(rigs: Rigs) -> None:
+    rig = rigs(2, prefill_chunk=8)
+    rig.ledger.on("decode", "a", 2, lambda: rig.submit("short", prompt=8))
+    rig.ledger.on("decode", "a", 6, lambda: rig.submit("long", prompt=9))
+    rig.submit("a", tokens=30)
+    rig.finish(3)
+    chunks = [(id_, tokens) for what, id_, tokens in rig.ledger.events if what == "prefill" and id_ != "a"]
+    assert chunks[0] == ("short", 8)
+    assert len(chunks) > 2
+
+
+def test_decoding_pays_for_a_prompt_that_is_not_cut_before_the_next_one_is() -> None:
+    pace, waits = Pace(64, 1.5), list[int]()
+    for _ in range(3):
+        waits.append(0)
+        pace.budget(streaming=2, prompts=1)
+        while pace.is_in_debt:
+            waits[-1] += 1
+            pace.decoded(0.01)
+        pace.prefilled(40, 0.1, is_whole=True)
+    assert waits == [0, 20, 20]
+
+
+def test_nobody_pays_where_nobody_streams() -> None:
+    pace = Pace(64, 1.5)
+    pace.budget(streaming=0, prompts=2)
+    pace.prefilled(40, 0.1, is_whole=True)
+    pace.budget(streaming=1, prompts=1)
+    assert not pace.is_in_debt

@@ -4,6 +4,10 @@ While interactive answers run, the time of a step with a prompt in it is held to
 alone: the chunk grows and shrinks with what the last ones took. Nobody is held up where nobody streams, where only
 batch requests do, or where more prompts wait than answers run (a crowd that arrives together is best served at once):
 there a chunk has its full size.
+
+An interactive prompt that fits into one full chunk is read at once even so: a small chunk costs nearly as much as a
+large one, and cut into many it would wait ten times as long. Its time is a debt that decoding pays off before the next
+one is read so: a crowd of short prompts slows running answers by the same ratio, in the mean.
 """
 
 LEAST = 2
@@ -22,6 +26,7 @@ class Pace:
         self._full = full
         self._share = stall_ratio - 1.0
         self._decode_s = 0.0
+        self._debt_s = 0.0  # of prompts that were read at once
         self._is_held = False  # the chunk of this step is held to a size
         self._last: int | None = None  # the size of the last chunk that was
         # Weighted means over the last chunks: tokens, seconds, their squares and products.
@@ -30,15 +35,27 @@ class Pace:
     def decoded(self, seconds: float) -> None:
         """What decoding all active rows took."""
         self._decode_s += (seconds - self._decode_s) * (_WEIGHT if self._decode_s else 1.0)
+        self._debt_s = max(0.0, self._debt_s - self._share * seconds)
 
-    def prefilled(self, tokens: int, seconds: float) -> None:
-        """What a chunk took."""
+    def prefilled(self, tokens: int, seconds: float, *, is_whole: bool = False) -> None:
+        """What a chunk took; `is_whole`: it was a prompt that is not cut."""
         weight = _WEIGHT if self._tokens else 1.0
         self._tokens += (tokens - self._tokens) * weight
         self._seconds += (seconds - self._seconds) * weight
         self._squares += (tokens * tokens - self._squares) * weight
         self._products += (tokens * seconds - self._products) * weight
-        self._last = tokens if self._is_held else None
+        self._last = tokens if self._is_held and not is_whole else None
+        if self._is_held and is_whole:
+            self._debt_s += seconds
+
+    def takes_whole(self, tokens: int) -> bool:
+        """A prompt of so many tokens is not cut."""
+        return tokens <= self._full
+
+    @property
+    def is_in_debt(self) -> bool:
+        """Running answers have a claim to time: a prompt that is not cut has to wait."""
+        return self._is_held and self._debt_s > 0
 
     def budget(self, *, streaming: int, prompts: int) -> int:
         """Prompt tokens for this step: `streaming` interactive answers run, `prompts` wait or are being read."""

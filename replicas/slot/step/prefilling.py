@@ -21,18 +21,20 @@ class Prefilling:
     def __init__(self, work: Work, passes: Passes) -> None:
         self._work = work
         self._passes = passes
+        self._is_whole = False  # the prompt that is being read is not cut
 
     def step(self, budget: int) -> None:
-        """Spend `budget` tokens."""
+        """Spend `budget` tokens; a short prompt may take more."""
         rows = self._work.rows
         while budget >= 2:
             self._make_room()
             if rows.has_room:
                 self._admit()
             sequence = rows.filling
-            if sequence is None:
+            if sequence is None or (self._is_whole and self._work.pace.is_in_debt):
                 return
-            tokens = next_chunk(sequence.base - sequence.length, budget)
+            remaining = sequence.base - sequence.length
+            tokens = remaining if self._is_whole else next_chunk(remaining, budget)
             budget -= tokens
             self._chunk(sequence, tokens)
             rows.compact()
@@ -74,7 +76,9 @@ class Prefilling:
             if is_first:
                 sequence.cached = sequence.length
                 work.tally.cached_tokens += sequence.length
-        if sequence.length >= sequence.base:
+        remaining = sequence.base - sequence.length
+        self._is_whole = not sequence.is_batch and work.pace.takes_whole(remaining)
+        if remaining <= 0:
             rows.activate()
 
     def _chunk(self, sequence: Sequence, tokens: int) -> None:
@@ -92,7 +96,7 @@ class Prefilling:
         work.ran([choice])
         seconds = work.requests.clock() - began_s
         work.tally.prefilled(tokens, seconds)
-        work.pace.prefilled(tokens, seconds)
+        work.pace.prefilled(tokens, seconds, is_whole=self._is_whole)
         sequence.length += tokens
         work.prefixes.keep(row, sequence)
         if sequence.length < sequence.base:
