@@ -343,11 +343,11 @@ def test_an_exchange_a_step_brings_lanes_together(lanes: list[int]) -> None:
     ]
 
 
-def test_prompts_take_all_they_want_where_nobody_streams_or_a_crowd_waits() -> None:
+def test_prompts_take_a_chunk_for_each_that_waits_beside_an_answer_and_many_where_nobody_streams() -> None:
     pace = Pace(64, 2.0)
     pace.decoded(0.01)
     pace.prefilled(8, 1.0)
-    cases = {(0, 0): 64, (0, 1): 64, (1, 2): 64, (1, 1): LEAST, (3, 0): LEAST}
+    cases = {(0, 0): 1024, (0, 1): 1024, (1, 99): 1024, (1, 2): 128, (2, 3): 64, (1, 1): LEAST, (3, 0): LEAST}
     assert {case: pace.budget(streaming=case[0], prompts=case[1]) for case in cases} == cases
 
 
@@ -388,10 +388,11 @@ def test_decoding_pays_for_a_prompt_that_is_not_cut_before_the_next_one_is() -> 
     for _ in range(3):
         waits.append(0)
         pace.budget(streaming=2, prompts=1)
-        while pace.is_in_debt:
+        while pace.most(40, 9, may_borrow=True) == 0:
             waits[-1] += 1
             pace.decoded(0.01)
         pace.prefilled(40, 0.1, is_whole=True)
+        assert pace.most(40, 9, may_borrow=False) == 9
     assert waits == [0, 20, 20]
 
 
@@ -400,4 +401,28 @@ def test_nobody_pays_where_nobody_streams() -> None:
     pace.budget(streaming=0, prompts=2)
     pace.prefilled(40, 0.1, is_whole=True)
     pace.budget(streaming=1, prompts=1)
-    assert not pace.is_in_debt
+    assert pace.most(40, 9, may_borrow=True) == 40
+
+
+def test_a_crowd_that_comes_together_is_read_in_one_step(rigs: Rigs) -> None:
+    rig = rigs(8, prefill_chunk=8)
+    rig.submit_at_once(*(f"i{number}" for number in range(8)))
+    rig.finish(8)
+    assert [what for what, _, _ in rig.ledger.events[:9]] == ["prefill"] * 8 + ["decode"]
+
+
+def test_a_long_prompt_gets_one_chunk_of_a_step_even_where_nobody_streams(rigs: Rigs) -> None:
+    rig, sweeps = rigs(2, prefill_chunk=8), list[int]()
+    rig.ledger.on("prefill", "long", 1, lambda: sweeps.append(rig.loop.tally.steps))
+    rig.ledger.on("prefill", "long", 2, lambda: sweeps.append(rig.loop.tally.steps))
+    rig.submit("long", prompt=20)
+    rig.finish(1)
+    assert sweeps[1] == sweeps[0] + 1
+
+
+def test_whoever_leaves_while_a_crowd_is_read_leaves_at_the_next_chunk(rigs: Rigs) -> None:
+    rig = rigs(4, prefill_chunk=8)
+    rig.ledger.on("prefill", "i0", 1, lambda: rig.cancel("i1"))
+    rig.submit_at_once("i0", "i1", "i2")
+    rig.finish(3)
+    assert rig.ledger.count("prefill", "i1") == 0

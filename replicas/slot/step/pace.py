@@ -2,12 +2,12 @@
 
 While interactive answers run, the time of a step with a prompt in it is held to `stall_ratio` times that of decoding
 alone: the chunk grows and shrinks with what the last ones took. Nobody is held up where nobody streams, where only
-batch requests do, or where more prompts wait than answers run (a crowd that arrives together is best served at once):
-there a chunk has its full size.
+batch requests do, or where more prompts wait than answers run: there a chunk has its full size, and a crowd that
+arrives together is read together, a full chunk for each prompt that waits beside a running answer.
 
-An interactive prompt that fits into one full chunk is read at once even so: a small chunk costs nearly as much as a
-large one, and cut into many it would wait ten times as long. Its time is a debt that decoding pays off before the next
-one is read so: a crowd of short prompts slows running answers by the same ratio, in the mean.
+A prompt that fits into one full chunk is not cut: a small chunk costs nearly as much as a large one, and cut into many
+it would wait ten times as long. Beside interactive answers its time is a debt that decoding pays off before the next
+one is read: short prompts slow running answers by the same ratio, in the mean. A batch prompt makes no debts.
 """
 
 LEAST = 2
@@ -15,6 +15,8 @@ LEAST = 2
 four, 18 ms: 2 tokens take 16 ms, 4 take 18, 8 take 25."""
 _WEIGHT = 0.3
 _GROWTH = 1.5
+_MOST_CHUNKS = 16
+"""Full chunks of one step, for a crowd."""
 _PRIOR = 0.5
 """Share of a chunk's time that is taken to grow with its tokens until chunks of several sizes have told better."""
 
@@ -48,20 +50,21 @@ class Pace:
         if self._is_held and is_whole:
             self._debt_s += seconds
 
-    def takes_whole(self, tokens: int) -> bool:
-        """A prompt of so many tokens is not cut."""
+    def is_short(self, tokens: int) -> bool:
+        """A prompt of so many tokens need not be cut."""
         return tokens <= self._full
 
-    @property
-    def is_in_debt(self) -> bool:
-        """Running answers have a claim to time: a prompt that is not cut has to wait."""
-        return self._is_held and self._debt_s > 0
+    def most(self, tokens: int, budget: int, *, may_borrow: bool) -> int:
+        """Of a short prompt's `tokens`, how many may be read now: all, none while a debt is paid off, or `budget`."""
+        if self._is_held and not may_borrow:
+            return budget
+        return 0 if self._is_held and self._debt_s > 0 else tokens
 
     def budget(self, *, streaming: int, prompts: int) -> int:
         """Prompt tokens for this step: `streaming` interactive answers run, `prompts` wait or are being read."""
         self._is_held = 0 < streaming >= prompts
         if not self._is_held:
-            return self._full
+            return self._full * (min(_MOST_CHUNKS, prompts // streaming) if streaming else _MOST_CHUNKS)
         # A chunk of n tokens takes about as long as decoding n rows: a careful guess where the last ones tell nothing.
         most = streaming if self._last is None else _GROWTH * self._last + 1
         return min(self._full, max(LEAST, int(min(most, self._wanted()))))

@@ -21,23 +21,34 @@ class Prefilling:
     def __init__(self, work: Work, passes: Passes) -> None:
         self._work = work
         self._passes = passes
-        self._is_whole = False  # the prompt that is being read is not cut
+        self._is_short = False  # what there is to read of the prompt in the filling row was, at first
 
     def step(self, budget: int) -> None:
-        """Spend `budget` tokens; a short prompt may take more."""
+        """Spend `budget` tokens; a short prompt may take more, of a long one there is one chunk."""
         rows = self._work.rows
         while budget >= 2:
             self._make_room()
             if rows.has_room:
                 self._admit()
             sequence = rows.filling
-            if sequence is None or (self._is_whole and self._work.pace.is_in_debt):
+            if sequence is None:
                 return
             remaining = sequence.base - sequence.length
-            tokens = remaining if self._is_whole else next_chunk(remaining, budget)
-            budget -= tokens
+            tokens = self._tokens(sequence, remaining, budget)
+            if tokens == 0:
+                return
+            self._work.requests.deliver()  # what was decoded does not wait for the prompt
             self._chunk(sequence, tokens)
+            budget = budget - tokens if tokens == remaining else 0
+            self._work.requests.sweep()
             rows.compact()
+
+    def _tokens(self, sequence: Sequence, remaining: int, budget: int) -> int:
+        pace = self._work.pace
+        if self._is_short:
+            budget = pace.most(remaining, budget, may_borrow=not sequence.is_batch)
+            return next_chunk(remaining, budget) if budget else 0
+        return next_chunk(remaining, min(budget, self._work.limits.prefill_chunk))
 
     def _make_room(self) -> None:
         work, rows = self._work, self._work.rows
@@ -77,7 +88,7 @@ class Prefilling:
                 sequence.cached = sequence.length
                 work.tally.cached_tokens += sequence.length
         remaining = sequence.base - sequence.length
-        self._is_whole = not sequence.is_batch and work.pace.takes_whole(remaining)
+        self._is_short = work.pace.is_short(remaining)
         if remaining <= 0:
             rows.activate()
 
@@ -96,7 +107,7 @@ class Prefilling:
         work.ran([choice])
         seconds = work.requests.clock() - began_s
         work.tally.prefilled(tokens, seconds)
-        work.pace.prefilled(tokens, seconds, is_whole=self._is_whole)
+        work.pace.prefilled(tokens, seconds, is_whole=self._is_short and not sequence.is_batch)
         sequence.length += tokens
         work.prefixes.keep(row, sequence)
         if sequence.length < sequence.base:
