@@ -52,7 +52,7 @@ class EngineSettings(Section):
     determinism: Determinism = "strict"
     speculation: bool = False
     cache_bytes: int | None = Field(None, ge=0)
-    stall_ratio: float = Field(1.9, gt=1)
+    stall_ratio: float = Field(1.8, gt=1)
     calibrate: bool = True
 
     @model_validator(mode="after")

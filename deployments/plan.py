@@ -41,7 +41,7 @@ class EnginePlan:
     determinism: Determinism = "strict"
     speculation: bool = False
     cache_bytes: int | None = None
-    stall_ratio: float = 1.9
+    stall_ratio: float = 1.8
 
     @property
     def assumed_slots(self) -> int:

@@ -19,7 +19,7 @@ from bench.engine.peer import environment, peers
 from bench.engine.race import race
 from bench.engine.report import Found, table, tree
 from bench.engine.side import Place
-from bench.engine.stalls import stall
+from bench.engine.stalls import STREAMS, stall
 from bench.engine.work import Sizes, at_once, work
 from bench.engine.worker import LLAMA, NAMES, REPACKED
 from cluster.environment import shoal_home
@@ -67,7 +67,10 @@ def measure(contestant: Contestant, size: Size, threads: int, llama: Llama) -> F
         rows,
         missing,
         talks(contestant.export, threads, size.rounds),
-        stall(contestant.export, threads, size.calm_s, size.longest_prompt),
+        [
+            stall(contestant.export, threads, streams, size.rounds, size.calm_s, size.longest_prompt)
+            for streams in STREAMS
+        ],
         is_comparable=contestant.name != "random-100m",
     )
 

@@ -24,7 +24,7 @@ class Found:
     rows: Sequence[Row]
     missing: dict[str, str]
     talks: Sequence[Talk]
-    stall: Stall | None
+    stalls: Sequence[Stall]
     is_comparable: bool  # whether the aims against llama.cpp are for this model
 
     def aims(self) -> list[Aim]:
@@ -65,9 +65,9 @@ class Found:
         ttft = {talk.kind: talk.ttft_ms for talk in self.talks}
         if ttft:
             aims.append(Aim("TTFT at turn 10, no cache / cache", ttft["no cache"] / ttft["strict"], CACHE_AIM))
-        if self.stall is not None:
-            what = "ITL p99 while a long prompt is read / before"
-            aims.append(Aim(what, self.stall.ratio, STALL_AIM, is_ceiling=True))
+        for stall in self.stalls:
+            what = f"ITL p99 while a long prompt is read / before, {stall.streams} streams"
+            aims.append(Aim(what, stall.ratio, STALL_AIM, is_ceiling=True))
         return aims
 
 
@@ -83,18 +83,16 @@ def table(found: Found) -> str:
         f"{talk.cached_tokens} tokens from the cache and {talk.recomputed_tokens} recomputed"
         for talk in found.talks
     ]
-    if found.stall is not None:
-        stall = found.stall
-        lines.append(
-            f"a prompt of {stall.prompt_tokens} tokens beside 4 streams: ITL p99 {stall.calm_ms:.1f} ms before, "
-            f"{stall.busy_ms:.1f} ms meanwhile, its own TTFT {stall.ttft_s:.1f} s"
-        )
+    lines += [
+        f"a prompt of {stall.prompt_tokens} tokens beside {stall.streams} streams: ITL p99 {stall.calm_ms:.1f} ms "
+        f"before, {stall.busy_ms:.1f} ms meanwhile, its own TTFT {stall.ttft_s:.1f} s"
+        for stall in found.stalls
+    ]
     return "\n".join([*lines, *map(str, found.aims())])
 
 
 def tree(found: Found) -> dict[str, object]:
     """One model's figures, for JSON."""
-    stall = found.stall
     return {
         "model": found.model,
         "rows": [
@@ -102,7 +100,7 @@ def tree(found: Found) -> dict[str, object]:
         ],
         "missing": found.missing,
         "turn_10": [asdict(talk) for talk in found.talks],
-        "long_prompt": None if stall is None else {**asdict(stall), "ratio": stall.ratio},
+        "long_prompt": [{**asdict(stall), "ratio": stall.ratio} for stall in found.stalls],
         "aims": aims_tree(found.aims()),
     }
 

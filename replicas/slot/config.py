@@ -33,7 +33,7 @@ class SlotConfig:
     is_spinning: bool = True
     determinism: Determinism = "strict"
     cache_bytes: int | None = None
-    stall_ratio: float = 1.9
+    stall_ratio: float = 1.8
     speculation: bool = False
     calibrations: Path | None = None
     memory_share: float = 1.0

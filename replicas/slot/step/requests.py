@@ -33,7 +33,7 @@ class LoopLimits:
     slots: int
     prefill_chunk: int
     queue_limit: int
-    stall_ratio: float = 1.9
+    stall_ratio: float = 1.8
 
 
 class Requests:
