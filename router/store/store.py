@@ -3,6 +3,8 @@
 from router.store.address import StoreAddress
 from router.store.budgets import BudgetTable
 from router.store.database import Database
+from router.store.decisions import DecisionTable
+from router.store.feedback import FeedbackTable
 from router.store.keys import KeyTable
 from router.store.ledger import LedgerTable
 from router.store.usage import UsageTable
@@ -17,6 +19,8 @@ class Store:
         self.usage = UsageTable(database)
         self.budgets = BudgetTable(database)
         self.ledger = LedgerTable(database)
+        self.decisions = DecisionTable(database)
+        self.feedback = FeedbackTable(database)
 
     def close(self) -> None:
         """Close the connections."""
