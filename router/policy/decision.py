@@ -1,7 +1,7 @@
 """A decision and its reasons: which rule, what it saw, who answers, who lost and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from replicas.errors import BudgetSpent, NotFound, ShoalError, Unavailable, Withheld
@@ -20,10 +20,19 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """The variant of an experiment that a request was given."""
+
+    experiment: str
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Who answers: `route`, in the order to try. `by` a rule called `rule`, a policy, or the model that was asked for.
 
     `features` are those that some rule looks at. A model that nobody knows gives an empty route and `is_unknown`.
+    `odds`, where chance had a say: how likely each candidate was to be the first. Without, the first was so for sure.
     """
 
     by: Literal["rule", "policy", "model"]
@@ -34,6 +43,8 @@ class Decision:
     marking: Marking
     is_unknown: bool = False
     is_degraded: bool = False  # local, for want of money
+    odds: Mapping[str, float] = field(default_factory=dict)
+    trial: Trial | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
