@@ -1,7 +1,7 @@
 """One decision as the journal keeps it: what was seen, who could answer and how likely each was, and what came of it.
 
 Nothing of what was asked or answered is in it: numbers, flags, the names of languages, models, rules, agents and roles.
-Of a private request only numbers and flags, beside what the settings name (`public` in router/journal/record.py).
+Of a private request only numbers and flags, beside what the settings name (`public` in router/journal/journal.py).
 """
 
 from collections.abc import Mapping
@@ -83,8 +83,8 @@ class JournalEntry:
 
     `by` and `rule` are those of router/policy/decision.py. `session` is a digest that tells sessions apart and cannot
     be read. `options` are the route as it was decided, its first is `chosen`; empty, when nobody could answer.
-    `features` hold all of router/policy/features.py but headers, and what else the decision saw. Without an experiment
-    its name and the variant's are empty.
+    `features` hold what router/policy/features.py reads, but no headers and no time, and what else the decision saw.
+    Without an experiment its name and the variant's are empty.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The SQL store: keys, usage, money, decisions. SQLite in a file by default, PostgreSQL by URL. Nobody else knows SQL."""
+"""The SQL store: keys, usage, money, decisions. SQLite in a file, or PostgreSQL by URL; nobody else knows SQL."""
 
 from router.store.address import StoreAddress
 from router.store.ledger import Entry

@@ -14,16 +14,17 @@ class FeedbackTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def give(self, id_: str, key_id: str, said: Feedback) -> bool:
-        """Keep what the key `key_id` (empty: nobody's) says of the answer `id_`, in the place of what it said before.
-        False: that key has got no such answer, as far as the journal goes back."""
+    def give(self, id_: str, key_id: str, said: Feedback) -> str | None:
+        """Keep what the key `key_id` (empty: nobody's) says of the answer `id_`, in the place of what it said before;
+        who gave that answer. None: that key has got no such answer, as far as the journal goes back."""
         insert = sqlite.insert(feedback) if self._database.is_sqlite else postgresql.insert(feedback)
         row = {"decision_id": id_, "score": said.score, "label": said.label, "at": said.at}
         kept = insert.values(row)
         changed = {name: kept.excluded[name] for name in ("score", "label", "at")}
-        known = select(decisions.c.id).where(decisions.c.id == id_, decisions.c.key_id == key_id).with_for_update()
+        own = (decisions.c.id == id_) & (decisions.c.key_id == key_id)
+        known = select(decisions.c.answered_by).where(own).with_for_update()
         with self._database.writing() as connection:
-            if connection.execute(known).one_or_none() is None:
-                return False
-            connection.execute(kept.on_conflict_do_update(index_elements=["decision_id"], set_=changed))
-        return True
+            answered_by = connection.execute(known).scalar_one_or_none()
+            if answered_by is not None:
+                connection.execute(kept.on_conflict_do_update(index_elements=["decision_id"], set_=changed))
+        return None if answered_by is None else str(answered_by)

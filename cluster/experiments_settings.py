@@ -1,0 +1,44 @@
+"""The sections `journal:` and `experiments:` of the settings; cluster/experiments.py turns the second into experiments."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from cluster.routing_settings import Name, Texts
+from cluster.section import Section
+
+SYSTEM_CHARS = 20_000
+
+
+class JournalSettings(Section):
+    """Whether decisions are kept, without a word of what was asked, and for how many days. `journal: off` is short for
+    `enabled: false`."""
+
+    enabled: bool = True
+    keep_days: float = Field(30.0, gt=0, le=3660)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_off(cls, written: object) -> object:
+        switched = {"on": True, "off": False}.get(written, None) if isinstance(written, str) else written
+        return {"enabled": switched} if isinstance(switched, bool) else written
+
+
+class VariantSettings(Section):
+    """What requests get: another target (what a rule may send to), a text before their system prompt, both, or nothing,
+    which leaves them as they are."""
+
+    name: Name
+    weight: float = Field(1.0, gt=0, le=1_000_000, allow_inf_nan=False)
+    to: Texts | None = None
+    system: Annotated[str, Field(min_length=1, max_length=SYSTEM_CHARS)] | None = None
+
+
+class ExperimentSettings(Section):
+    """Between `variants`, the first of which is the control, with the part `share` of the requests that `rule` decides;
+    null: of those that leave the choice and that no rule takes."""
+
+    name: Name
+    rule: str | None = None
+    share: float = Field(1.0, gt=0, le=1)
+    variants: tuple[VariantSettings, ...] = Field(min_length=2, max_length=16)

@@ -1,0 +1,89 @@
+"""What the journal says of one variant, added up as its rows come.
+
+What keeps a variant (a session, a key, or a request alone) is one unit, and counts once however much it asks: its
+answers are alike, and counting each would make intervals too narrow. Its scores and successes go in as their means. A
+decision whose caller left before the end says nothing of success.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from router.journal.entry import JournalEntry, Outcome
+
+
+@dataclass(slots=True)
+class Mean:
+    """Of what one unit gave."""
+
+    count: int = 0
+    sum: float = 0.0
+
+    def add(self, value: float) -> None:
+        """One more."""
+        self.count += 1
+        self.sum += value
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first value of a unit, and when it became known (seconds since 1970)."""
+
+    at: float
+    value: float
+
+
+@dataclass(slots=True)
+class Measure:
+    """Numbers from 0 to 1, by unit."""
+
+    means: dict[str, Mean] = field(default_factory=dict)
+    firsts: dict[str, First] = field(default_factory=dict)
+
+    def add(self, unit: str, at: float, value: float) -> None:
+        """One more of `unit`, known at `at`."""
+        self.means.setdefault(unit, Mean()).add(value)
+        first = self.firsts.get(unit)
+        if first is None or at < first.at:
+            self.firsts[unit] = First(at, value)
+
+    @property
+    def mean(self) -> float | None:
+        """Of the units' means."""
+        return sum(one.sum / one.count for one in self.means.values()) / len(self.means) if self.means else None
+
+
+@dataclass(slots=True)
+class Observed:
+    """Of one variant."""
+
+    decisions: int = 0
+    answers: int = 0
+    cost_nano: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    success: Measure = field(default_factory=Measure)
+    score: Measure = field(default_factory=Measure)
+
+    @property
+    def by_name(self) -> Mapping[str, Measure]:
+        """The measures that variants are compared by."""
+        return {"success": self.success, "score": self.score}
+
+    def add(self, entry: JournalEntry) -> None:
+        """One decision."""
+        result, unit = entry.result, unit_of(entry)
+        self.decisions += 1
+        self.cost_nano += result.cost_nano
+        if result.outcome in (Outcome.ANSWERED, Outcome.BELOW_BAR):
+            self.answers += 1
+            self.latencies_s.append(result.latency_s)
+        if result.outcome is not Outcome.LEFT:
+            self.success.add(unit, entry.at + result.latency_s, float(result.is_success))
+        if entry.feedback is not None:
+            self.score.add(unit, entry.feedback.at, entry.feedback.score)
+
+
+def unit_of(entry: JournalEntry) -> str:
+    """What the variant was drawn for (router/experiments/assignment.py)."""
+    if entry.session:
+        return f"session {entry.session}"
+    return f"key {entry.key_id}" if entry.key_id else f"request {entry.id}"

@@ -1,0 +1,51 @@
+"""The journal on its way into the store: decisions are written behind the answers, by a thread of their own.
+
+What is older than `keep_days` is dropped by the same thread, with the first decision that is written and then once an
+hour. Feedback is written at once; where its decision is still waiting to be written, that is waited for.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from router.journal.entry import Feedback, JournalEntry
+from router.store import Store, WriteBehind
+
+DAY_S = 86_400.0
+PURGE_EVERY_S = 3_600.0
+FLUSH_WAIT_S = 2.0
+
+
+class Archive:
+    """Keeps decisions in `store` for `keep_days`; `on_lost` hears how many could not be. For any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        keep_days: float,
+        on_lost: Callable[[int], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._keep_s = keep_days * DAY_S
+        self._now = now
+        self._purges_at = 0.0
+        self._queue = WriteBehind[JournalEntry](self._write, on_lost)
+        self.put: Callable[[JournalEntry], None] = self._queue.put
+
+    def give(self, id_: str, key_id: str, said: Feedback) -> str | None:
+        """Keep what the key `key_id` says of the answer `id_`; who gave that. None: it has got no such answer. Blocks;
+        raises Unavailable."""
+        answered_by = self._store.feedback.give(id_, key_id, said)
+        if answered_by is None and self._queue.flush(FLUSH_WAIT_S):
+            answered_by = self._store.feedback.give(id_, key_id, said)
+        return answered_by
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._queue.close()
+
+    def _write(self, entries: Sequence[JournalEntry]) -> None:
+        self._store.decisions.add(entries)
+        if self._now() >= self._purges_at:
+            self._store.decisions.purge(self._now() - self._keep_s)
+            self._purges_at = self._now() + PURGE_EVERY_S
