@@ -20,7 +20,7 @@ from router.label import label
 from router.origin import Origin
 from router.policy.decision import Decision
 from router.prices import Price
-from router.store import Entry, Store, WriteBehind, join_store
+from router.store import Entry, Store, Use, WriteBehind, join_store
 
 logger = logging.getLogger(__name__)
 
@@ -119,16 +119,19 @@ def money_of(plan: AppPlan, store: Store, on_lost: Callable[[int], None]) -> Mon
     if not plan.budgets:
         return Money(None, entries.put, plan.baseline, entries.close)
     settlements = WriteBehind[Settlement](store.budgets.settle, on_lost)
+    budgets = Budgets(plan.budgets, store.budgets, settlements.put)
 
     def close() -> None:
+        budgets.close()
         settlements.close()
         entries.close()
 
-    return Money(Budgets(plan.budgets, store.budgets, settlements.put), entries.put, plan.baseline, close)
+    return Money(budgets, entries.put, plan.baseline, close)
 
 
 def joined_money(plan: AppPlan) -> Money:
-    """The money of a process beside the ingress, which keeps the store's tables up to date. Raises SettingsError and
+    """The money of a process beside the ingress, which keeps the store's tables up to date. What it enters counts as
+    use of its key too: there are no accounts here. Raises SettingsError and
     Unavailable only where there are budgets to keep."""
     if plan.store is None:
         return Money()
@@ -140,12 +143,20 @@ def joined_money(plan: AppPlan) -> Money:
         logger.warning("what this process answers will not be in the ledger: %s", error)
         return Money()
     money = money_of(plan, store, _lost)
+    uses = WriteBehind[Use](store.usage.add, _lost)
+
+    def enter(entry: Entry) -> None:
+        money.enter(entry)
+        if entry.key_id:
+            counts = (entry.answers, entry.prompt, entry.cached, entry.generated)
+            uses.put(Use(entry.key_id, entry.day, entry.model, *counts))
 
     def close() -> None:
+        uses.close()
         money.close()
         store.close()
 
-    return Money(money.budgets, money.enter, plan.baseline, close)
+    return Money(money.budgets, enter, plan.baseline, close)
 
 
 def _lost(count: int) -> None:

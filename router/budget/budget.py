@@ -67,6 +67,15 @@ class Reservation:
     claims: tuple[Claim, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of a reservation, or of `frees_nano` of it, which are held no longer; None: all that is left of it."""
+
+    reservation: Reservation
+    cost_nano: int
+    frees_nano: int | None = None
+
+
 def claims_of(budgets: Iterable[Budget], payer: Payer, today: date) -> tuple[Claim, ...]:
     """What a request of `payer` takes from, in order."""
     return tuple(sorted(claim for budget in budgets if (claim := budget.claim(payer, today)) is not None))

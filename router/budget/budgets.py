@@ -1,8 +1,9 @@
 """Budgets at work in one process; what they hold is in the store, and so common to all processes.
 
-Before a cloud is asked, the worst case is reserved: that waits for the store, in a thread. Settling does not wait; it
-goes through a queue, and if it is lost, the worst case stays taken until the reservation ends. Rules see a state that
-is a second old at most. Where the store does not answer nothing can be reserved, so everything counts as spent.
+Before a cloud is asked, the worst case is reserved: that waits for the store, in a thread, or is taken from what was
+reserved ahead (router/budget/advance.py). Settling does not wait; it goes through a queue, and if it is lost, the worst
+case stays taken until the reservation ends. Rules see a state that is a second old at most. Where the store does not
+answer nothing can be reserved, so everything counts as spent.
 """
 
 import asyncio
@@ -14,13 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
-from replicas.errors import ShoalError, Unavailable
-from router.budget.budget import Budget, Claim, Reservation, claims_of
+from replicas.errors import BudgetSpent, ShoalError, Unavailable
+from router.budget.advance import USE_S, Advances, Part
+from router.budget.budget import Budget, Claim, Reservation, Settlement, claims_of
 from router.budget.money import nano_of
 from router.budget.payer import Payer
 
 logger = logging.getLogger(__name__)
+
+__all__ = ["Budgets", "Settlement", "State", "no_budgets"]
 
 State: TypeAlias = Literal["ok", "low", "spent"]
 
@@ -42,19 +47,10 @@ class Till(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What came of a reservation."""
-
-    reservation: Reservation
-    cost_nano: int
-
-
 @dataclass(slots=True)
 class Hold:
     """Money that is held while a cloud is asked; `cost_usd` is what of it was spent."""
 
-    reservation: Reservation
     cost_usd: float = 0.0
 
 
@@ -74,6 +70,8 @@ class Budgets:
         self._clock = clock
         self._states: dict[tuple[Claim, ...], tuple[float, State]] = {}
         self._reading = asyncio.Lock()
+        self._advances = Advances(settle, clock)
+        self._reserving: WeakValueDictionary[tuple[Claim, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def state(self, payer: Payer) -> State:
         """How the tightest budget of `payer` stands."""
@@ -91,24 +89,49 @@ class Budgets:
         """`worst_usd` of the budgets of `payer`, for the length of a block that calls a cloud for `deadline_s` at most,
         and says in `cost_usd` what that has cost, also when it fails: 0 gives all of it back. A price that nobody knows
         is infinite. Raises BudgetSpent, Unavailable."""
-        claims, now = self._claims(payer), self._clock()
-        reservation = Reservation(uuid4().hex, nano_of(worst_usd), now + deadline_s + GRACE_S, claims)
-        hold = Hold(reservation)
-        if claims:
-            await self._reserve(reservation, now)
+        claims, hold = self._claims(payer), Hold()
+        if not claims:
+            yield hold
+            return
+        part = await self._part(claims, nano_of(worst_usd), self._clock() + deadline_s + GRACE_S)
         try:
             yield hold
         finally:
-            if claims:
-                self._settle(Settlement(reservation, nano_of(hold.cost_usd)))
+            self._advances.given_back(part, nano_of(hold.cost_usd))
 
-    async def _reserve(self, reservation: Reservation, now: float) -> None:
-        taking = asyncio.ensure_future(asyncio.to_thread(self._till.reserve, reservation, now))
+    def close(self) -> None:
+        """Give back what was reserved ahead. No request holds anything any more."""
+        self._advances.close()
+
+    async def _part(self, claims: tuple[Claim, ...], nano: int, until: float) -> Part:
+        """`nano` of `claims` for a request that ends before `until`. One of a payer's requests at a time asks the store:
+        what it reserves ahead may do for the others."""
+        self._advances.begun(claims)
+        found = self._advances.taken(claims, nano, until)
+        if found is not None:
+            return found
+        async with self._reserving.setdefault(claims, asyncio.Lock()):
+            found = self._advances.taken(claims, nano, until)
+            return found or self._advances.opened(await self._reserved(claims, nano, until), nano)
+
+    async def _reserved(self, claims: tuple[Claim, ...], nano: int, until: float) -> Reservation:
+        """`nano` or more. Where there is no room for more, it is `nano`."""
+        worth_nano = self._advances.worth_nano(claims, nano)
+        if worth_nano > nano:
+            try:
+                return await self._reserve(Reservation(uuid4().hex, worth_nano, until + USE_S, claims))
+            except BudgetSpent:
+                pass
+        return await self._reserve(Reservation(uuid4().hex, nano, until, claims))
+
+    async def _reserve(self, reservation: Reservation) -> Reservation:
+        taking = asyncio.ensure_future(asyncio.to_thread(self._till.reserve, reservation, self._clock()))
         try:
             await asyncio.shield(taking)
         except asyncio.CancelledError:
             taking.add_done_callback(lambda done: self._give_back(done, reservation))
             raise
+        return reservation
 
     def _give_back(self, done: "asyncio.Future[None]", reservation: Reservation) -> None:
         """Who asked has left while the store was at it."""

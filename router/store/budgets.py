@@ -6,15 +6,15 @@ reservation whose process died is given back when it has ended and its room is n
 the same, its whole cost is added: what was spent is counted, even past a limit.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from replicas.errors import BudgetSpent
-from router.budget.budget import Claim, Reservation
-from router.budget.budgets import Settlement
+from router.budget.budget import Claim, Reservation, Settlement
 from router.store.database import Database
 from router.store.money_tables import budgets, reservations
 
@@ -36,13 +36,17 @@ class BudgetTable:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Put what calls have cost in the place of what was reserved for them: of all, or of none."""
-        pairs = [(claim, one) for one in settlements for claim in one.reservation.claims]
+        mine: defaultdict[Claim, list[Settlement]] = defaultdict(list)
+        for one in summed(settlements):
+            for claim in one.reservation.claims:
+                mine[claim].append(one)
         with self._database.writing() as connection:
-            for claim in sorted({claim for claim, _ in pairs}):
+            for claim in sorted(mine):
                 _lock(connection, claim)
-            for claim, one in pairs:
-                gone = _within(reservations, claim) & (reservations.c.id == one.reservation.id)
-                _move(connection, claim, one.cost_nano - _free(connection, gone))
+                whole = [one.reservation.id for one in mine[claim] if one.frees_nano is None]
+                freed = _free(connection, _within(reservations, claim) & reservations.c.id.in_(whole))
+                freed += sum(_free_part(connection, claim, one) for one in mine[claim])
+                _move(connection, claim, sum(one.cost_nano for one in mine[claim]) - freed)
 
     def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
         """What is taken of each claim, by reservations that have not ended and for good."""
@@ -91,6 +95,17 @@ class BudgetTable:
         return freed > 0
 
 
+def summed(settlements: Iterable[Settlement]) -> list[Settlement]:
+    """One for each reservation. What frees all of it frees the parts that others free, too."""
+    found: dict[str, Settlement] = {}
+    for one in settlements:
+        before = found.get(one.reservation.id, Settlement(one.reservation, 0, 0))
+        parts = (before.frees_nano, one.frees_nano)
+        frees_nano = None if None in parts else sum(part for part in parts if part is not None)
+        found[one.reservation.id] = Settlement(one.reservation, before.cost_nano + one.cost_nano, frees_nano)
+    return list(found.values())
+
+
 def _within(table: Table, claim: Claim) -> ColumnElement[bool]:
     return and_(table.c.account == claim.account, table.c.period == claim.period)
 
@@ -103,6 +118,18 @@ def _free(connection: Connection, gone: ColumnElement[bool]) -> int:
     """Delete the reservations that are `gone`; what they held."""
     rows = connection.execute(delete(reservations).where(gone).returning(reservations.c.nano))
     return sum(int(nano) for nano in rows.scalars())
+
+
+def _free_part(connection: Connection, claim: Claim, one: Settlement) -> int:
+    """Take what `one` frees from its reservation; what that has held of it. The account is locked."""
+    row = _within(reservations, claim) & (reservations.c.id == one.reservation.id)
+    held = None if one.frees_nano is None else connection.execute(select(reservations.c.nano).where(row)).scalar()
+    if held is None or one.frees_nano is None:
+        return 0
+    if one.frees_nano >= held:
+        return _free(connection, row)
+    connection.execute(update(reservations).where(row).values(nano=held - one.frees_nano))
+    return one.frees_nano
 
 
 def _move(connection: Connection, claim: Claim, nano: int) -> None:

@@ -48,7 +48,8 @@ class WriteBehind(Generic[T]):
             is_taken = len(self._waiting) < self._limit and not self._is_closed
             if is_taken:
                 self._waiting.append(record)
-                self._changed.notify_all()
+                if len(self._waiting) in (1, BATCH):  # what the writer waits for; every other one would wake it in vain
+                    self._changed.notify_all()
         if not is_taken:
             self._on_lost(1)
 

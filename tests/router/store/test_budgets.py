@@ -12,7 +12,7 @@ from sqlalchemy import delete
 
 from replicas.errors import BudgetSpent
 from router.budget import Claim, Reservation
-from router.budget.budgets import Settlement
+from router.budget.budget import Settlement
 from router.store import Store, StoreAddress, open_store
 from router.store.database import Database
 from router.store.money_tables import budgets, reservations
@@ -90,6 +90,33 @@ def test_what_is_settled_after_its_reservation_has_ended_is_counted_once(store: 
     store.budgets.reserve(reservation(200, id_="s"), 151.0)
     store.budgets.settle([Settlement(late, 70)])
     assert taken(store) == [270]
+
+
+def test_a_part_of_a_reservation_is_settled_and_the_rest_stays_held(store: Store) -> None:
+    held = reservation(300, DAY, JOB)
+    store.budgets.reserve(held, NOW)
+    store.budgets.settle([Settlement(held, 20, 20), Settlement(held, 30, 25)])
+    assert taken(store, DAY, JOB) == [305, 305]
+    assert taken(store, DAY, JOB, now=250.0) == [50, 50]
+    store.budgets.settle([Settlement(held, 0)])
+    assert taken(store, DAY, JOB) == [50, 50]
+
+
+def test_what_frees_all_of_a_reservation_frees_its_parts_too_in_whatever_order_they_come(store: Store) -> None:
+    for number, frees in enumerate([(10, None), (None, 10), (150, 150), (10, 10, None)]):
+        held = reservation(300, DAY, id_=str(number))
+        store.budgets.reserve(held, NOW)
+        store.budgets.settle([Settlement(held, 5, part) for part in frees])
+    assert taken(store) == [45]
+    assert taken(store, now=1e12) == [45]
+
+
+def test_parts_that_are_settled_after_their_reservation_has_ended_are_counted_once(store: Store) -> None:
+    late = reservation(900, ends_at=150.0)
+    store.budgets.reserve(late, NOW)
+    store.budgets.reserve(reservation(200, id_="s"), 151.0)
+    store.budgets.settle([Settlement(late, 70, 70), Settlement(late, 30, 30)])
+    assert taken(store) == [300]
 
 
 def spend(address: StoreAddress, writer: int, amounts: list[tuple[int, int]]) -> tuple[int, int, int]:
