@@ -4,11 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cluster.experiments import experiments_of
 from cluster.money_settings import baseline_of, budgets_of
 from cluster.routing import routing_of
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import AppPlan, CloudPlan, EnginePlan, HttpPlan, PoolPlan
-from replicas.adapters import StoredAdapter, install_shipped
+from replicas.adapters import TOOLS, StoredAdapter, install_shipped
 from replicas.bundled import MEMBER_SHA256
 from replicas.bundled import NAME as BUNDLED_NAME
 from replicas.cloud.endpoint import Endpoint
@@ -20,7 +21,6 @@ from replicas.store import ModelStore, StoredModel
 from router.store.address import StoreAddress
 
 ECHO_CONTEXT_TOKENS = 8192
-TOOLS = "tools"  # the purpose of an adapter that answers requests with tools
 DEFAULT_CONTEXT_TOKENS = 4096  # a choice: slots x context is the KV cache
 
 
@@ -56,6 +56,7 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
         for model in settings.models
     )
     http = settings.http
+    routing = routing_of(settings, {pool.model: pool.context_tokens for pool in pools})
     return AppPlan(
         pools=pools,
         default_model=settings.default_model or pools[0].model,
@@ -73,7 +74,9 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
         budgets=budgets_of(settings.budgets),
         baseline=baseline_of(settings.costs),
         clouds=tuple(CloudPlan(one.kind, Endpoint(one.name, one.base_url, one.key_env)) for one in settings.clouds),
-        routing=routing_of(settings, {pool.model: pool.context_tokens for pool in pools}),
+        routing=routing,
+        experiments=experiments_of(settings, routing),
+        journal_days=settings.journal.keep_days if settings.journal.enabled else None,
     )
 
 

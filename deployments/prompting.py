@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployments.plan import PoolPlan
-from replicas.adapters import StoredAdapter, adapters_of
-from replicas.chat import Tokenizer
+from replicas.adapters import TOOLS, StoredAdapter, adapters_of
+from replicas.chat import Tokenizer, is_continuation
 from replicas.engine import Generation, Grammar, Sampling
 from replicas.errors import ContextOverflow, InvalidRequest
 from replicas.grammar.faults import placed
@@ -24,7 +24,6 @@ from replicas.tools.tool import Tool
 from router.call import Call
 
 SEED_BITS = 63
-TOOLS = "tools"  # the purpose of an adapter that answers requests with tools
 
 
 class Prompter:
@@ -43,13 +42,18 @@ class Prompter:
 
     def prompt(self, call: Call) -> tuple[int, ...]:
         """The prompt as token ids, however long it is."""
+        if call.raw is not None:
+            return self.tokenizer.encode_prompt(call.raw) if isinstance(call.raw, str) else call.raw
         return self.tokenizer.encode_chat(call.messages, _tools(call), self._layout(self._adapter(call)))
 
     def generation(self, call: Call, deadline_s: float) -> Generation:
-        """What the engine is asked. Raises InvalidRequest, ContextOverflow for a prompt that leaves no room.
+        """What the engine is asked. Raises Unsupported, InvalidRequest, ContextOverflow for a prompt that leaves no
+        room.
 
         A seed is drawn for a call that has none: it may have to run twice, and must say the same both times.
         """
+        if call.unsupported is not None:
+            raise call.unsupported
         prompt = self.prompt(call)
         if len(prompt) >= self.pool.context_tokens:
             raise ContextOverflow(len(prompt), self.pool.context_tokens - 1)
@@ -63,6 +67,7 @@ class Prompter:
             grammar=self._grammar(call),
             adapter=self._adapter(call),
             top_logprobs=call.top_logprobs,
+            is_continued=call.raw is not None or is_continuation(call.messages),
         )
 
     def parser(self, call: Call, generation: Generation) -> CallParser | None:
@@ -77,7 +82,7 @@ class Prompter:
     def reader(self, call: Call, generation: Generation) -> CallReader | None:
         """The same with the stop strings of `call`, which are for what is no call."""
         parser = self.parser(call, generation)
-        return None if parser is None else CallReader(parser, call.sampling.stop, len(generation.prompt))
+        return None if parser is None else CallReader(parser, call.sampling, len(generation.prompt))
 
     def blamed(self, call: Call, generation: Generation, refusal: InvalidRequest) -> InvalidRequest:
         """`refusal` of `generation`, in words about the field of `call` that is at fault."""

@@ -55,8 +55,8 @@ class RawSide:
     def __init__(self, place: Place) -> None:
         export = Export.load(place.model)
         session = open_session(export, CPU, place.threads, is_spinning=True)
-        slab = KvSlab(export, place.streams, place.max_len, CPU)
-        self._forward = Forward(session, export, slab, place.streams, place.max_len)
+        self._slab = KvSlab(export, place.streams, place.max_len, CPU)
+        self._forward = Forward(session, export, self._slab, place.streams, place.max_len)
         self._chunk = longest_chunk(export.head_size)
         self._streams = place.streams
 
@@ -91,7 +91,7 @@ class RawSide:
             if len(times[rows[row]]) == work.tokens:
                 end = len(rows) - 1
                 if row < end:
-                    self._forward.move(end, row, len(work.prompts[rows[end]]) + len(times[rows[end]]) - 1)
+                    self._slab.move(end, row, len(work.prompts[rows[end]]) + len(times[rows[end]]) - 1)
                 rows[row], last[row] = rows[end], last[end]
                 rows.pop()
                 last.pop()

@@ -66,7 +66,7 @@ class Found:
         if ttft:
             aims.append(Aim("TTFT at turn 10, no cache / cache", ttft["no cache"] / ttft["strict"], CACHE_AIM))
         for stall in self.stalls:
-            what = f"ITL p99 while a long prompt is read / before, {stall.streams} streams"
+            what = f"ITL p99 while a long prompt is read / without, {stall.streams} streams"
             aims.append(Aim(what, stall.ratio, STALL_AIM, is_ceiling=True))
         return aims
 
@@ -85,7 +85,8 @@ def table(found: Found) -> str:
     ]
     lines += [
         f"a prompt of {stall.prompt_tokens} tokens beside {stall.streams} streams: ITL p99 {stall.calm_ms:.1f} ms "
-        f"before, {stall.busy_ms:.1f} ms meanwhile, its own TTFT {stall.ttft_s:.1f} s"
+        f"without, {stall.busy_ms:.1f} ms meanwhile, the mean {stall.mean_ratio:.2f} times as long, its own TTFT "
+        f"{stall.ttft_s:.1f} s"
         for stall in found.stalls
     ]
     return "\n".join([*lines, *map(str, found.aims())])

@@ -1,8 +1,8 @@
 """What a long prompt does to those who are reading their answers: ITL p99 while it is prefilled, against before.
 
 Four streams decode, or eight; after a while one more request comes with the longest prompt that the model takes, at
-most 4096 tokens. Gaps between tokens are sorted by whether they end before it comes, or between that and its first
-token. The smallest piece of a prompt takes about as long as a decode step of two rows, a good half of one of four.
+most 4096 tokens. Gaps between tokens are sorted by whether they end before it comes, between that and its first token,
+or later: what is calm is the mean of before and after, as the streams' own contexts grow all the time.
 """
 
 import random
@@ -29,13 +29,14 @@ AIM = 2.0
 class Stall:
     """ITL p99 of the running streams, in milliseconds, and how long the prompt took to its first token.
 
-    Of several rounds each figure is the median.
+    `mean_ratio` is the mean ITL meanwhile, over that when it is calm. Of several rounds each figure is the median.
     """
 
     streams: int
     prompt_tokens: int
     calm_ms: float
     busy_ms: float
+    mean_ratio: float
     ttft_s: float
 
     @property
@@ -52,6 +53,7 @@ def stall(model: Path, threads: int, streams: int, rounds: int, calm_s: float, l
         found[0].prompt_tokens,
         median(one.calm_ms for one in found),
         median(one.busy_ms for one in found),
+        median(one.mean_ratio for one in found),
         median(one.ttft_s for one in found),
     )
 
@@ -84,9 +86,14 @@ def _measure(engine: SlotEngine, vocab: int, count: int, prompt_tokens: int, cal
     engine.submit(Generation("long", prompt, Sampling(max_tokens=1, ignore_eos=True)), long)
     if not long.done.wait(DEADLINE_S) or not long.times_s:
         raise RuntimeError(f"the long prompt was not answered: {long.final}")
+    time.sleep(calm_s)
     for stream in streams:
         stream.cancel()
     gaps = [gap for heard in running for gap in pairwise(list(heard.times_s))]
-    calm = [later - earlier for earlier, later in gaps if earlier > calm_from_s and later < long.asked_s]
+    before = [later - earlier for earlier, later in gaps if earlier > calm_from_s and later < long.asked_s]
     busy = [later - earlier for earlier, later in gaps if later > long.asked_s and earlier < long.times_s[0]]
-    return Stall(count, prompt_tokens, 1e3 * percentile(calm, 0.99), 1e3 * percentile(busy, 0.99), long.ttft_s)
+    after = [later - earlier for earlier, later in gaps if earlier > long.times_s[0]]
+    calm_ms = 1e3 * statistics.mean(percentile(calm, 0.99) for calm in (before, after) if calm)
+    calm_mean_s = statistics.mean(statistics.mean(calm) for calm in (before, after) if calm)
+    mean_ratio = statistics.mean(busy) / calm_mean_s
+    return Stall(count, prompt_tokens, calm_ms, 1e3 * percentile(busy, 0.99), mean_ratio, long.ttft_s)

@@ -17,6 +17,8 @@ from replicas.gguf.staging import PREFIX, remove_abandoned, staged
 
 FOLDER = "adapters"
 ABOUT = "adapter.json"
+TOOLS = "tools"
+"""The purpose of an adapter that answers requests with tools."""
 _PEFT = "adapter_config.json"
 _SHIPPED = Path(__file__).parent / "tools"
 
@@ -27,7 +29,7 @@ _logger = logging.getLogger(__name__)
 class StoredAdapter:
     """An adapter on disk; `path` is its directory.
 
-    `purpose` "tools": for requests that bring tools. `format` names the layout of its prompts (replicas/tools/layout).
+    `purpose` is TOOLS or nothing. `format` names the layout of its prompts (replicas/tools/layout).
     `problem`: why it cannot be used, as far as somebody has looked.
     """
 

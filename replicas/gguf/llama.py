@@ -49,10 +49,6 @@ class Llama:
             "ffn_down": (self.hidden, self.ffn),
         }[name]
 
-    def heads_of(self, name: str) -> int:
-        """How many heads' rows llama.cpp has reordered in this projection; 0 for none."""
-        return {"attn_q": self.heads, "attn_k": self.kv_heads}.get(name, 0)
-
 
 def read_llama(header: Header) -> Llama:
     """The sizes in the metadata, checked against each other and against the tensors. Raises ModelImportError."""

@@ -80,13 +80,6 @@ class Constraint:
         """The tokens that must come next, to be accepted in this order; none if there is a choice or an end."""
         return list(self._dictated)
 
-    def restart(self) -> None:
-        """Back to the beginning."""
-        self._settle()
-        self._matcher = self._compiled.matcher.deep_copy()
-        self._dictated.clear()
-        self._look_ahead()
-
     def _look_ahead(self) -> None:
         """See what the grammar dictates from here. The next look is where that ends, as a look costs what it sees."""
         self._is_masked = False

@@ -124,7 +124,9 @@ def found() -> Found:
         Row("Poisson", 8, "og.Engine", _figures(1.0, 20.0)),
     ]
     conversation = [Talk("no cache", 1500, 900.0, 0, 0), Talk("strict", 1500, 300.0, 900, 20)]
-    return Found("tiny", rows, {"og.Generator": "not there"}, conversation, [Stall(4, 4096, 10.0, 25.0, 3.0)], True)
+    return Found(
+        "tiny", rows, {"og.Generator": "not there"}, conversation, [Stall(4, 4096, 10.0, 25.0, 1.8, 3.0)], True
+    )
 
 
 def test_aims_say_what_was_reached_and_what_was_missed(found: Found) -> None:
@@ -133,7 +135,7 @@ def test_aims_say_what_was_reached_and_what_was_missed(found: Found) -> None:
     assert reached["decode, engine / llama.cpp, 8 streams"] == (95.0 / 70.0, False)
     assert reached["tokens/s, engine / og.Engine, 8 staggered streams"] == (2.5, True)
     assert reached["TTFT at turn 10, no cache / cache"] == (3.0, False)
-    assert reached["ITL p99 while a long prompt is read / before, 4 streams"] == (2.5, False)
+    assert reached["ITL p99 while a long prompt is read / without, 4 streams"] == (2.5, False)
 
 
 def test_a_side_that_is_missing_is_named_with_its_reason(found: Found) -> None:

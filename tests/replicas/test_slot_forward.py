@@ -96,12 +96,14 @@ def test_the_size_of_the_slab_does_not_show(forward: Forward) -> None:
     assert np.array_equal(prefilled(large, 1, PROMPT, [32, 38]), prefilled(forward, 1, PROMPT, [30, 40]))
 
 
-def test_a_moved_row_goes_on_as_before(forward: Forward) -> None:
+def test_a_moved_row_goes_on_as_before() -> None:
+    slab = KvSlab(tiny(), 4, 128, CPU)
+    forward = Forward(open_session(tiny(), CPU, 1, is_spinning=False), tiny(), slab, 4, 128)
     prefilled(forward, 0, PROMPT, [70])
     expected = forward.decode(0, [9], [70])[0].copy()
     prefilled(forward, 3, PROMPT, [70])
     prefilled(forward, 0, PROMPT[:5], [5])
-    forward.move(3, 0, 70)
+    slab.move(3, 0, 70)
     assert np.array_equal(forward.decode(0, [9], [70])[0], expected)
 
 
@@ -113,7 +115,7 @@ def test_rows_in_device_memory_move_by_the_graph() -> None:
     following = device.decode(0, [9], [70])[0].copy()
     assert np.array_equal(prefilled(device, 2, PROMPT, [70]), expected)
     prefilled(device, 0, PROMPT[:5], [5])
-    device.move(2, 0, 70)
+    slab.move(2, 0, 70)
     assert np.array_equal(device.decode(0, [9], [70])[0], following)
 
 

@@ -118,10 +118,6 @@ class Forward:
         hidden: NDArray[np.float32] = binding.get_outputs()[-1].numpy()[0]
         return hidden
 
-    def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy what row `source` holds, `tokens` long, over row `target`."""
-        self._slab.move(source, target, tokens)
-
     @property
     def adapters(self) -> tuple[str, ...]:
         """The names of the adapters that a lane may have."""

@@ -124,7 +124,8 @@ class Loop:
         self.rows.compact()
         budget = self._budget()
         if self._extending is not None:
-            budget = max(LEAST, self._extending.step(budget))  # runs do not keep prompts waiting for good
+            left = self._extending.step(max(LEAST, budget))
+            budget = max(LEAST, left) if budget else 0  # runs do not keep prompts waiting for good
             self.rows.compact()
         self._prefilling.step(budget)
         self.rows.compact()

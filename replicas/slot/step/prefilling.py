@@ -35,8 +35,6 @@ class Prefilling:
                 return
             remaining = sequence.base - sequence.length
             tokens = self._tokens(sequence, remaining, budget)
-            if tokens == 0:
-                return
             self._work.requests.deliver()  # what was decoded does not wait for the prompt
             self._chunk(sequence, tokens)
             budget = budget - tokens if tokens == remaining else 0
@@ -46,8 +44,7 @@ class Prefilling:
     def _tokens(self, sequence: Sequence, remaining: int, budget: int) -> int:
         pace = self._work.pace
         if self._is_short:
-            budget = pace.most(remaining, budget, may_borrow=not sequence.is_batch)
-            return next_chunk(remaining, budget) if budget else 0
+            return next_chunk(remaining, pace.most(remaining, budget, may_borrow=not sequence.is_batch))
         return next_chunk(remaining, min(budget, self._work.limits.prefill_chunk))
 
     def _make_room(self) -> None:
@@ -89,6 +86,7 @@ class Prefilling:
                 work.tally.cached_tokens += sequence.length
         remaining = sequence.base - sequence.length
         self._is_short = work.pace.is_short(remaining)
+        work.pace.began()
         if remaining <= 0:
             rows.activate()
 
