@@ -14,7 +14,7 @@ from router.policy.rule import Rule
 from tests.router.asked import OPUS, call, policy
 
 KEY = r"[a-z*][a-z0-9_.*-]*"
-ITEM = r'(?:"(?:[ !#-\[\]-~]|\\["\\])*"|\?[01]|-?\d+|[A-Za-z*][\w:/.*-]*)'
+ITEM = r'(?:"(?:[ !#-\[\]-~]|\\["\\])*"|\?[01]|-?\d+(?:\.\d{1,3})?|[A-Za-z*][\w:/.*-]*)'
 PARAMETERS = rf"(?:;{KEY}(?:={ITEM})?)*"
 INNER = rf"\((?:{ITEM}{PARAMETERS}(?: {ITEM}{PARAMETERS})*)?\)"
 MEMBER = rf"{KEY}(?:=(?:{ITEM}|{INNER}))?{PARAMETERS}"

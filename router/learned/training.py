@@ -1,0 +1,149 @@
+"""From examples to a model: the penalty is chosen, the calibration fitted and everything scored on examples held out.
+
+Requests that look alike are held out together, so that no score is of what was learned by heart. The same examples in
+the same order give the same model.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicas.errors import SettingsError
+from router.learned.logistic import Array, Fitted, fit, sigmoid
+from router.learned.model import Frontier, Model, ModelFile, Summary, inputs_of
+from router.learned.scores import GOOD, scored
+from router.learned.traits import NAMES, Traits
+
+FOLDS = 5
+PENALTIES = (10.0, 30.0, 100.0)
+FEWEST, FEWEST_OF_A_KIND = 60, 12
+"""Fewer examples, or fewer good or bad ones, say nothing that holds for other requests."""
+
+LEAST_SCALE = 0.05
+CALIBRATION_PENALTY = 1e-3
+THRESHOLDS = tuple(step / 100 for step in range(101))
+DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request, and how good the local model's answer to it was (0 to 1). It counts `weight` times."""
+
+    traits: Traits
+    good: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """Examples as arrays: `inputs` (examples, features), scaled; `fold` is in which each is held out."""
+
+    inputs: Array
+    labels: Array
+    weights: Array
+    fold: NDArray[np.int64]
+
+    def held_out(self, penalty: float) -> Array:
+        """The logit of each example by coefficients that it had no part in."""
+        logits = np.zeros(len(self.labels))
+        for fold in range(FOLDS):
+            out, kept = self.fold == fold, self.fold != fold
+            logits[out] = fit(self.inputs[kept], self.labels[kept], self.weights[kept], penalty).logits(
+                self.inputs[out]
+            )
+        return logits
+
+    def loss(self, logits: Array) -> float:
+        """The mean log loss of `logits`."""
+        losses = np.logaddexp(0.0, logits) - self.labels * logits
+        return float(self.weights @ losses / self.weights.sum())
+
+
+def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0) -> Model:
+    """A model of the answers of `local`. `cloud_quality` is the mean quality of the cloud's answers to such requests.
+    Raises SettingsError if there are too few examples."""
+    _require_enough(examples)
+    plain = inputs_of([one.traits for one in examples])
+    mean, scale = plain.mean(axis=0), np.maximum(plain.std(axis=0), LEAST_SCALE)
+    mean, scale = _rounded(mean), _rounded(scale)
+    data = _Data(
+        (plain - mean) / scale,
+        np.array([one.good for one in examples]),
+        np.array([one.weight for one in examples]),
+        np.array([zlib.crc32(one.traits.line.encode()) % FOLDS for one in examples]),
+    )
+    tried = {penalty: data.held_out(penalty) for penalty in PENALTIES}
+    penalty = min(PENALTIES, key=lambda one: data.loss(tried[one]))
+    logits = tried[penalty]
+    slope, offset = _calibration(logits, data.labels, data.weights)
+    told = _calibrated(logits, data)
+    fitted = fit(data.inputs, data.labels, data.weights, penalty)
+    counts = plain[:, : len(NAMES)]
+    scores = asdict(scored(told, data.labels))
+    return Model(
+        ModelFile(
+            local=local,
+            mean=_listed(mean),
+            scale=_listed(scale),
+            least=_listed(counts.min(axis=0)),
+            most=_listed(counts.max(axis=0)),
+            coefficients=_listed(fitted.coefficients),
+            factor=_triangle(fitted),
+            calibration=(slope, offset),
+            frontier=_frontier(told, data, cloud_quality),
+            summary=Summary(penalty=penalty, folds=FOLDS, cloud_quality=cloud_quality, **scores),
+        )
+    )
+
+
+def _require_enough(examples: Sequence[Example]) -> None:
+    goods = sum(one.good >= GOOD for one in examples)
+    others = len(examples) - goods
+    if len(examples) < FEWEST or min(goods, others) < FEWEST_OF_A_KIND:
+        raise SettingsError(
+            f"{len(examples)} examples, {goods} of them good and {others} not, are too few to learn from: at least "
+            f"{FEWEST}, and {FEWEST_OF_A_KIND} of each kind; collect more feedback (POST /v1/feedback), or go back "
+            "further with --since"
+        )
+
+
+def _calibration(logits: Array, labels: Array, weights: Array) -> tuple[float, float]:
+    """Platt's slope and offset. The slope is held above 0, so that more stays more."""
+    found = fit(logits[:, None], labels, weights, CALIBRATION_PENALTY).coefficients
+    return float(f"{max(found[0], 1e-3):.{DIGITS}g}"), float(f"{found[1]:.{DIGITS}g}")
+
+
+def _calibrated(logits: Array, data: _Data) -> Array:
+    """The probabilities of held-out `logits`, each by a calibration that its own fold had no part in."""
+    found = np.zeros(len(logits))
+    for fold in range(FOLDS):
+        out, kept = data.fold == fold, data.fold != fold
+        slope, offset = _calibration(logits[kept], data.labels[kept], data.weights[kept])
+        found[out] = sigmoid(slope * logits[out] + offset)
+    return found
+
+
+def _frontier(told: Array, data: _Data, cloud_quality: float) -> tuple[Frontier, ...]:
+    shares = data.weights / data.weights.sum()
+    points = []
+    for threshold in THRESHOLDS:
+        is_local = told >= threshold
+        share = min(1.0, float(shares[is_local].sum()))
+        quality = float(shares[is_local] @ data.labels[is_local]) + (1 - share) * cloud_quality
+        points.append(Frontier(threshold=threshold, local_share=share, quality=min(1.0, max(0.0, quality))))
+    return tuple(points)
+
+
+def _triangle(fitted: Fitted) -> tuple[float, ...]:
+    return _listed(fitted.factor[np.tril_indices(len(fitted.factor))], digits=4)
+
+
+def _rounded(values: Array) -> Array:
+    return np.array(_listed(values))
+
+
+def _listed(values: Array, digits: int = DIGITS) -> tuple[float, ...]:
+    return tuple(float(f"{value:.{digits}g}") for value in values)
