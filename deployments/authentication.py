@@ -25,7 +25,9 @@ ANY_KEY = ("/v1/models",)
 SCOPES = {
     "/v1/messages": KeyScope.INFERENCE,
     "/v1/chat/completions": KeyScope.INFERENCE,
+    "/v1/completions": KeyScope.INFERENCE,
     "/v1/embeddings": KeyScope.EMBEDDINGS,
+    "/v1/feedback": KeyScope.INFERENCE,
     "/v1/sessions": KeyScope.SESSIONS,
     "/v1/swarms": KeyScope.SWARM,
 }

@@ -6,7 +6,7 @@ an error is the dialect's own error event. While nothing comes from the model, p
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -15,23 +15,26 @@ from typing import TypeAlias, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.accounts import Account, Accounts, key_of, payer_of
-from deployments.answering import Answerer, Prepared
+from deployments.accounts import Account, Accounts, is_private, key_of, payer_of
+from deployments.answering import Answerer
+from deployments.choices import Choice, side_by_side
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
+from deployments.journalling import followed
 from deployments.places import Places
+from deployments.prepared import Prepared
 from deployments.routed import Routed
 from replicas.engine import Chunk, Final, Finish, Usage
 from replicas.errors import BodyTooLarge, DeadlineExceeded, EngineFailed, ShoalError
-from router.anthropic import AnthropicDialect, count_body, parse_count
+from router.anthropic import AnthropicDialect
 from router.budget import State
-from router.budget.payer import JOB
-from router.call import Answer, Dialect, Exchange
+from router.budget.payer import JOB, Payer
+from router.call import Answer, Call, Dialect, Exchange
 from router.catalog import Adapters
 from router.keys import Key
 from router.keys.key import session_of
 from router.keys.limiter import Limiter
-from router.openai import OpenAIDialect
+from router.openai import CompletionsDialect, OpenAIDialect
 from router.policy import explain
 from router.policy.features import AUTO, model_asked
 
@@ -43,6 +46,9 @@ OFF_LOOP_BYTES = 16 * 1024  # about 4,500 tokens: 6 ms of the tokenizer
 T = TypeVar("T")
 Work: TypeAlias = Prepared | Routed
 """A call that is ready: for a local pool, or for a route with clouds."""
+
+Works: TypeAlias = Sequence[Work]
+"""One for each choice of an answer, at least one."""
 
 
 class Desk:
@@ -56,27 +62,22 @@ class Desk:
         self.metrics = metrics
         self.anthropic: Dialect = AnthropicDialect(answerer.plan.default_model)
         self.openai: Dialect = OpenAIDialect(answerer.plan.default_model)
+        self.completions: Dialect = CompletionsDialect(answerer.plan.default_model)
 
     async def respond(self, request: Request, dialect: Dialect) -> Response:
         """Answer a request for a completion."""
         body = await read_body(request, self.limit_bytes)
         payer = payer_of(key_of(request), request.headers.get(JOB, ""))
         budget = await self.answerer.money.budgets.state(payer)
-        exchange, prepared = await off_loop(len(body), partial(self._prepare, dialect, body, request, budget))
+        exchange, works = await off_loop(len(body), partial(self._prepare, dialect, body, request, budget))
         if exchange.call.is_stream:
-            events = self._events(exchange, prepared, key_of(request))
+            events = self._events(exchange, works, key_of(request))
             head = await unless_disconnected(request, anext(events))
-            return EventStream(_with_head(head, events), self._headers(prepared, budget))
-        answer = await unless_disconnected(request, self._whole(prepared, key_of(request)))
-        _name(exchange, prepared)
-        headers = self._headers(prepared, budget)
-        return Response(exchange.reply.whole(answer), headers=headers, media_type=JSON)
-
-    async def count_tokens(self, request: Request) -> Response:
-        """POST /v1/messages/count_tokens: the exact count, chat template included."""
-        body = await read_body(request, self.limit_bytes)
-        tokens = await off_loop(len(body), lambda: self.answerer.count(parse_count(body, request.headers)))
-        return Response(count_body(tokens), media_type=JSON)
+            return EventStream(_with_head(head, events), self._headers(_speaker(works), budget))
+        answers = await unless_disconnected(request, self._whole(works, key_of(request)))
+        _name(exchange, _speaker(works))
+        headers = self._headers(_speaker(works), budget)
+        return Response(exchange.reply.whole(*answers), headers=headers, media_type=JSON)
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
@@ -91,13 +92,18 @@ class Desk:
     def _adapters(self) -> Adapters:
         return {model: keeper.names for model, keeper in self.answerer.adapters.items()}
 
-    def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Work]:
+    def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Works]:
         exchange = dialect.parse(body, request.headers)
         payer = payer_of(key_of(request), exchange.call.origin.payer.job)
-        call = replace(exchange.call, origin=replace(exchange.call.origin, payer=payer))
+        calls = (exchange.call, *exchange.more)
+        return exchange, [self._prepared(call, payer, request, budget) for call in calls]
+
+    def _prepared(self, call: Call, payer: Payer, request: Request, budget: State) -> Work:
+        origin = replace(call.origin, payer=payer, is_tenant_private=is_private(key_of(request)))
+        call = replace(call, origin=origin)
         if call.session_id is not None:
             call = replace(call, session_id=session_of(key_of(request), call.session_id))
-        return exchange, self.answerer.prepare(call, budget, partial(self._run, key=key_of(request)))
+        return self.answerer.prepare(call, budget, partial(self._run, key=key_of(request)))
 
     def _headers(self, work: Work, budget: State) -> dict[str, str]:
         """Who answers, and why. Of a call that a cloud may answer the first is not known before the first content."""
@@ -108,12 +114,14 @@ class Desk:
                 headers["x-shoal-pool"] = self.answerer.plan.pool(work.model).deployment
         if work.decision is not None:
             headers["x-shoal-route"] = explain.header(work.decision)
+            if work.decision.trial is not None:
+                headers["x-shoal-experiment"] = str(work.decision.trial)
         if self.answerer.plan.budgets:
             headers["x-shoal-budget"] = budget
         return headers
 
     def _chunks(self, work: Work, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
-        return self._run(work, key) if isinstance(work, Prepared) else self._along(work, key)
+        return followed(work, self._run(work, key) if isinstance(work, Prepared) else self._along(work, key))
 
     async def _along(self, routed: Routed, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
         """The chunks of the answer, whoever gives it; those of a cloud on the account of `key`."""
@@ -138,29 +146,45 @@ class Desk:
                         account.count(chunks)
                         yield chunks
 
-    async def _events(self, exchange: Exchange, prepared: Work, key: Key | None) -> AsyncGenerator[bytes, None]:
+    async def _events(self, exchange: Exchange, works: Works, key: Key | None) -> AsyncGenerator[bytes, None]:
         reply, has_begun = exchange.reply, False
+        under_way = set(range(len(works)))
         try:
-            async with aclosing(self._chunks(prepared, key)) as stream:
-                async for chunks in stream:
+            async with aclosing(side_by_side(self._choices(works, key))) as stream:
+                async for number, chunks in stream:
                     if not has_begun:
-                        _name(exchange, prepared)
-                    head = b"" if has_begun else reply.begin(prepared.prompt_tokens)
-                    yield head + (reply.feed(chunks) if chunks else reply.ping if has_begun else b"")
+                        _name(exchange, _speaker(works))
+                    head = b"" if has_begun else reply.begin(works[0].prompt_tokens)
+                    yield head + (reply.feed(chunks, number) if chunks else reply.ping if has_begun else b"")
                     has_begun = True
+                    if chunks and (final := chunks[-1].final) is not None:
+                        under_way.discard(number)
+                        if final.error is not None:
+                            return  # of several choices the others are given up
         except ShoalError as error:
             if not has_begun:
                 raise
-            yield reply.feed([_failure(prepared, error)])
+            yield reply.feed([_failure(works[0], error)], min(under_way, default=0))
 
-    async def _whole(self, prepared: Work, key: Key | None) -> Answer:
-        told: list[Chunk] = []
-        async with aclosing(self._chunks(prepared, key)) as stream:
-            async for chunks in stream:
-                told += chunks
+    async def _whole(self, works: Works, key: Key | None) -> list[Answer]:
+        told: list[list[Chunk]] = [[] for _ in works]
+        finals: dict[int, Final] = {}
+        async with aclosing(side_by_side(self._choices(works, key))) as stream:
+            async for number, chunks in stream:
+                told[number] += chunks
                 if chunks and chunks[-1].final is not None:
-                    return Answer.of(told, settled(chunks[-1].final))
-        raise EngineFailed("the answer ended without its last chunk")
+                    finals[number] = settled(chunks[-1].final)
+        if len(finals) < len(works):
+            raise EngineFailed("the answer ended without its last chunk")
+        return [Answer.of(chunks, finals[number]) for number, chunks in enumerate(told)]
+
+    def _choices(self, works: Works, key: Key | None) -> list[Choice]:
+        return [partial(self._chunks, work, key) for work in works]
+
+
+def _speaker(works: Works) -> Work:
+    """The first of whom it is known who answers it."""
+    return next((work for work in works if work.model is not None), works[0])
 
 
 def settled(final: Final) -> Final:

@@ -11,9 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.adapter_desk import AdapterDesk
 from deployments.authentication import Authentication, Door
+from deployments.counting import CountDesk
 from deployments.desk import Desk
 from deployments.embedding import EmbeddingDesk
 from deployments.error_responses import CLIENT_CLOSED_REQUEST, ErrorResponses
+from deployments.feedback import FeedbackDesk
 from deployments.operations import Operations
 from deployments.session_desk import SessionDesk
 from router.keys.keyring import Keyring
@@ -49,13 +51,18 @@ def _answer_routes(desk: Desk) -> list[Route]:
     async def chat_completions(request: Request) -> Response:
         return await desk.respond(request, desk.openai)
 
+    async def completions(request: Request) -> Response:
+        return await desk.respond(request, desk.completions)
+
     return [
         Route("/v1/messages", messages, methods=["POST"]),
-        Route("/v1/messages/count_tokens", desk.count_tokens, methods=["POST"]),
+        Route("/v1/messages/count_tokens", CountDesk(desk).respond, methods=["POST"]),
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/sessions/{session_id:path}/kv", sessions.save, methods=["GET"]),
         Route("/v1/sessions/{session_id:path}/kv", sessions.load, methods=["PUT"]),
         Route("/v1/embeddings", embeddings.respond, methods=["POST"]),
+        Route("/v1/feedback", FeedbackDesk(desk).take, methods=["POST"]),
         Route("/v1/models", desk.list_models, methods=["GET"]),
         Route("/v1/models/{model_id:path}", desk.show_model, methods=["GET"]),
     ]

@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.accounts import key_of, payer_of
-from deployments.answering import Prepared
+from deployments.cloud_embedding import CloudEmbedding
 from deployments.desk import JSON, Desk, off_loop, read_body, settled
 from deployments.event_stream import unless_disconnected
 from deployments.plan import PoolPlan
+from deployments.prepared import Prepared
 from replicas.chat import Tokenizer
 from replicas.engine import Final, Generation, Sampling
 from replicas.errors import EngineFailed, InvalidRequest
@@ -53,17 +54,20 @@ class EmbeddingDesk:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._answerer = desk.answerer
+        self._clouds = CloudEmbedding(desk)
 
     async def respond(self, request: Request) -> Response:
         """Answer a request. Raises what the first input that fails ends with."""
         body = await read_body(request, self._desk.limit_bytes)
-        call, batch = await off_loop(len(body), partial(self._prepare, body))
+        asked = await off_loop(len(body), partial(parse_embeddings, body))
+        if self._answerer.policy.is_cloud(asked.model):
+            return await self._clouds.respond(request, body, asked)
+        batch = await off_loop(len(body), partial(self._prepare, asked))
         finals = await unless_disconnected(request, self._placed(batch, key_of(request)))
-        content = await off_loop(VECTOR_BYTES * len(finals), partial(_worded, call, batch.model, finals))
+        content = await off_loop(VECTOR_BYTES * len(finals), partial(_worded, asked, batch.model, finals))
         return Response(content, headers={"x-shoal-model": batch.pool.model}, media_type=JSON)
 
-    def _prepare(self, body: bytes) -> tuple[EmbeddingsCall, Batch]:
-        call = parse_embeddings(body)
+    def _prepare(self, call: EmbeddingsCall) -> Batch:
         base, adapter = self._answerer.catalog.split(call.model or "")
         if adapter is not None:
             words = f"model: embeddings have no adapters, so {adapter!r} cannot be used; ask for {base!r}"
@@ -78,7 +82,7 @@ class EmbeddingDesk:
             name = f"embd-{uuid4().hex}"
             generations.append(Generation(name, tokens, NOTHING, deadline_s, wants_embedding=True))
         places = tuple(call.place(index) for index in range(len(call.inputs)))
-        return call, Batch(pool, call.model or pool.model, tuple(generations), places)
+        return Batch(pool, call.model or pool.model, tuple(generations), places)
 
     async def _placed(self, batch: Batch, key: Key | None) -> list[Final]:
         """How every input ended, in one place of the pool and on the account of `key`."""

@@ -50,6 +50,11 @@ class Tokenizer(Protocol):
         """`text` and nothing else: no control tokens, not even those it spells."""
         ...
 
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """A prompt that is bare text: control tokens that it spells are control tokens, and the vocabulary's own
+        beginning comes first, if it has one."""
+        ...
+
     def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
         """For one answer. `is_continuation`: it goes on within a sentence, its first space counts."""
         ...
@@ -136,6 +141,9 @@ class ChatTokenizer:
         numbers = iter(range(len(hidden)))
         text = self._control.sub(lambda match: f"{opens}{next(numbers)}{closes}", text)
         return tuple(self._encode_with(text, re.compile(f"{opens}([0-9]+){closes}"), hidden))
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        return tuple(self._fast.encode(text, add_special_tokens=True).ids)
 
     def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
         return ByteDetokenizer(self.bytes_of, is_space_stripped=self._is_space_stripped and not is_continuation)

@@ -68,9 +68,11 @@ class ByteDetokenizer:
 
 
 class StopFilter:
-    """Lets text through up to the first stop string. The one that is complete first wins, of two the longer."""
+    """Lets text through up to the first stop string, or to its end if it `keeps_stop`. The one that is complete first
+    wins, of two the longer."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, keeps_stop: bool = False) -> None:
+        self._keeps_stop = keeps_stop
         self._stops = tuple(stops)
         self._beginnings = frozenset(stop[0] for stop in stops)
         self._longest = max(map(len, stops), default=0)
@@ -85,8 +87,8 @@ class StopFilter:
         found = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
         if found:
             self._held = ""
-            _, start, stop = min(found)
-            return text[:start], stop
+            end, start, stop = min(found)
+            return text[: end if self._keeps_stop else start], stop
         cut = self._undecided(text)
         self._held = text[cut:]
         return text[:cut], None

@@ -54,6 +54,9 @@ class EchoTokenizer:
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())
 
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        return self.encode(text)
+
     def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
         return ByteDetokenizer(lambda token: bytes([token]) if token < END else b"")
 

@@ -67,10 +67,14 @@ LEAST_PENALTY = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. temperature 0 is greedy; top_k 0 and top_p 1 are off.
+    """How tokens are chosen. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off.
 
     `repetition_penalty` divides positive and multiplies negative logits of every token seen in prompt or output (CTRL,
-    arXiv:1909.05858). `seed` makes sampled output reproducible: the draw depends on seed and position alone.
+    arXiv:1909.05858). `frequency_penalty` times how often a token was written, and `presence_penalty` once if it was,
+    are taken off its logit. `logit_bias` has what is added to the logits of tokens. `min_p` leaves out tokens that are
+    less likely than so much of the likeliest. An answer ends before a token of `stop_token_ids`, and before a string of
+    `stop`; or behind them, with `keeps_stop`. `seed` makes sampled output reproducible: the draw depends on seed and
+    position alone.
     """
 
     max_tokens: int
@@ -82,6 +86,12 @@ class Sampling:
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    keeps_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ class Generation:
 
     `deadline_s` counts from submit; past it the generation ends with DeadlineExceeded. `id` is unique among the
     requests that are under way in the engine. `adapter` names a LoRA adapter that the engine has loaded.
+    `is_continued`: the answer goes on within the last sentence of token ids; of messages the engine sees that itself.
     `top_logprobs` None wants no scores, n those of each chosen token and of the n likeliest, at most 20. With
     `wants_embedding` nothing is generated: the answer is the prompt's embedding, in the `Final`.
     """
@@ -114,6 +125,7 @@ class Generation:
     adapter: str | None = None
     top_logprobs: int | None = None
     wants_embedding: bool = False
+    is_continued: bool = False
 
 
 @dataclass(frozen=True, slots=True)

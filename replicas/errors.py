@@ -4,7 +4,8 @@ A class says who must act and which HTTP status the edge renders; a dialect only
 
     ShoalError                 500  we must act: a bug, or a part that broke
     ├── InvalidRequest         400  the caller: the request can never work as it is
-    │   └── ContextOverflow    400  the caller: the prompt is longer than the model's context
+    │   ├── ContextOverflow    400  the caller: the prompt is longer than the model's context
+    │   └── Unsupported        400  the caller: this model cannot do it; another one may
     ├── Unauthenticated        401  the caller: an API key that is good
     ├── BudgetSpent            402  the operator: a larger budget, or local models in the route
     ├── Forbidden              403  the caller: a key that may do it, or the operator: the settings
@@ -54,6 +55,13 @@ class ContextOverflow(InvalidRequest):
         self.param = "messages"
         self.tokens = tokens
         self.limit = limit
+
+
+class Unsupported(InvalidRequest):
+    """The request asks what the model that was chosen cannot do: `message` says which, `param` names the field.
+
+    Where a route has another model, that one is asked.
+    """
 
 
 class Unauthenticated(ShoalError):

@@ -6,6 +6,7 @@ names are ignored at every depth: clients send new ones weekly. Message content 
 reads it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
@@ -18,6 +19,11 @@ from replicas.errors import InvalidRequest
 INT32_MAX = 2**31 - 1
 """Counts are clamped to it: an engine keeps them in arrays, and no context is that long."""
 
+BIASES = 1024
+"""Tokens that a request may name; OpenAI takes as many."""
+
+TOKEN_ID = re.compile(r"[0-9]{1,9}")
+
 SESSION_CHARS = 256
 """Of a session id that much is kept."""
 
@@ -28,6 +34,8 @@ M = TypeVar("M", bound=BaseModel)
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Flag = Annotated[bool, Field(strict=True)]
+Penalty = Annotated[float, Field(strict=True, ge=-2, le=2, allow_inf_nan=False)]
+TokenId = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -49,15 +57,21 @@ class Wire(BaseModel):
 
 
 class SamplingFields(Wire):
-    """What both dialects call by the same names; null counts as absent. The last four names are vLLM's."""
+    """What both dialects call by the same names, OpenAI's and vLLM's; null counts as absent."""
 
     temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(strict=True, ge=-1)] | None = None  # -1 is vLLM's word for off
     seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | None = None
+    min_p: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(strict=True, ge=LEAST_PENALTY, le=100)] | None = None
+    logit_bias: object = None
     min_tokens: Annotated[int, Field(strict=True, ge=0)] | None = None
     ignore_eos: Flag | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True), Field(max_length=BIASES)] | None = None
+    include_stop_str_in_output: Flag | None = None
 
     def sampling(self, max_tokens: int, stop: list[str] | None) -> Sampling:
         """The engine's sampling; temperature 1 when none was asked for, as both real APIs do."""
@@ -70,12 +84,34 @@ class SamplingFields(Wire):
             temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=min(max(self.top_k or 0, 0), INT32_MAX),
+            min_p=self.min_p or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            logit_bias=_biases(self.logit_bias),
             min_tokens=min(min_tokens, INT32_MAX),
             ignore_eos=bool(self.ignore_eos),
             stop=tuple(stop or ()),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            keeps_stop=bool(self.include_stop_str_in_output),
             seed=self.seed,
         )
+
+
+def _biases(value: object) -> tuple[tuple[int, float], ...]:
+    """By token. Raises InvalidRequest. By hand: pydantic would collect the errors of all members of a large object."""
+    if value is None:
+        return ()
+    if not isinstance(value, dict) or len(value) > BIASES:
+        raise InvalidRequest(f"logit_bias: Input should be an object of at most {BIASES} tokens", "logit_bias")
+    found: dict[int, float] = {}
+    for name, bias in value.items():
+        is_number = isinstance(bias, int | float) and not isinstance(bias, bool) and -100 <= bias <= 100
+        if not is_number or not TOKEN_ID.fullmatch(name):
+            words = "logit_bias: Input should be an object of token ids and numbers from -100 to 100"
+            raise InvalidRequest(words, "logit_bias")
+        found[int(name)] = float(bias)
+    return tuple(found.items())
 
 
 class FormFields(Wire):

@@ -6,14 +6,17 @@ chunks to the reply and sends on the bytes it gets; it knows neither dialect.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from replicas.cloud.answer import CloudChunk, Native
 from replicas.engine import Chunk, Final, Grammar, Message, Priority, Sampling, TokenScore, ToolCall
-from replicas.errors import ShoalError
+from replicas.errors import ShoalError, Unsupported
 from replicas.tools.tool import Tool, ToolChoice
 from router.origin import NOBODY, Origin
 from router.translate.source import Source
+
+RawPrompt: TypeAlias = str | tuple[int, ...]
+"""A text, or the ids of one model's tokens, to go on from: no conversation, and no chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,9 @@ class Call:
     """What a caller wants, in no dialect. `model` None takes the default; `max_tokens` is clamped to the context.
 
     `adapter` names a LoRA adapter of the model. `has_image`: pictures came with it, of which `messages` hold a note.
-    `top_logprobs` None wants no scores of tokens, n the n likeliest. `source` is what a cloud would be sent, None for a
-    call that came in no dialect.
+    `top_logprobs` None wants no scores of tokens, n the n likeliest. With `raw` there is no conversation: `messages`
+    holds its text for whoever looks at what is asked. `unsupported` is what of it no local model can do. `source` is
+    what a cloud would be sent, None for a call that came in no dialect.
     """
 
     id: str
@@ -40,6 +44,8 @@ class Call:
     adapter: str | None = None
     has_image: bool = False
     origin: Origin = NOBODY
+    raw: RawPrompt | None = None
+    unsupported: Unsupported | None = field(default=None, compare=False)
     source: Source | None = field(default=None, repr=False, compare=False)
 
 
@@ -88,21 +94,24 @@ class Reply(Protocol):
         """What a stream begins with; sent at admission, before prefill."""
         ...
 
-    def feed(self, chunks: Sequence[Chunk]) -> bytes:
-        """The events for `chunks`, and the closing ones after a chunk with a `Final` (or the dialect's error event)."""
+    def feed(self, chunks: Sequence[Chunk], choice: int = 0) -> bytes:
+        """The events for `chunks` of one choice. After a chunk with a `Final` the closing ones, or after the last such
+        chunk if there are several choices (or the dialect's error event)."""
         ...
 
-    def whole(self, answer: Answer) -> bytes:
-        """The body of a reply that is not streamed. `answer.final.error` is None."""
+    def whole(self, *answers: Answer) -> bytes:
+        """The body of a reply that is not streamed, of one answer for each choice. None of them is an error."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A parsed request and the reply that belongs to it."""
+    """A parsed request and the reply that belongs to it. A request for several choices is one call for each: `call` is
+    the first, `more` are the others."""
 
     call: Call
     reply: Reply
+    more: tuple[Call, ...] = ()
 
 
 class Dialect(Protocol):

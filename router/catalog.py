@@ -27,22 +27,27 @@ NONE: Adapters = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that can be asked. `created_at` knows its time zone; `aliases` resolve but are not listed."""
+    """A model that can be asked. `created_at` knows its time zone; `aliases` resolve but are not listed. `owner` is the
+    cloud whose it is; of one whose context nobody knows, nothing is told."""
 
     id: str
     display_name: str
     created_at: datetime
-    context_tokens: int
+    context_tokens: int | None
     aliases: tuple[str, ...] = ()
+    owner: str = "shoal"
 
 
 class Catalog:
-    """The models of this cluster. `default` is the id, or an alias, of the one that answers when none is named."""
+    """The models of this cluster. `default` is the id, or an alias, of the one that answers if none is named. Models of
+    `clouds` are listed too, but resolve to nothing here: whoever routes knows them."""
 
-    def __init__(self, cards: Sequence[ModelCard], default: str) -> None:
+    def __init__(self, cards: Sequence[ModelCard], default: str, clouds: Sequence[ModelCard] = ()) -> None:
         """Raises SettingsError when two models share a name, or none is called `default`."""
         self.cards = tuple(cards)
         self._by_name = _by_name(self.cards)
+        self._clouds = {name: card for card in reversed(clouds) for name in _cloud_names(card)}
+        self._listed_clouds = {name: card for card in clouds for name in _listed_cloud_names(card)}
         if default not in self._by_name:
             raise SettingsError(f"the default model {default!r} is not among the models: {', '.join(self._by_name)}")
         self.default = self._by_name[default]
@@ -65,6 +70,7 @@ class Catalog:
             for name in _listed_names(card)
         ]
         entries = [_entry(name, card, adapter) for name, card, adapter in listed]
+        entries += [_entry(name, card, None) for name, card in self._listed_clouds.items() if name not in self._by_name]
         page: dict[str, sse.Json] = {
             "object": "list",
             "data": [*entries],
@@ -76,6 +82,8 @@ class Catalog:
 
     def one_body(self, name: str, adapters: Adapters = NONE) -> bytes:
         """The body of GET /v1/models/{name}, under the name that was asked for. Raises NotFound."""
+        if name not in self._by_name and (cloud := self._clouds.get(name)) is not None:
+            return sse.encoded(_entry(name, cloud, None))
         base, adapter = self.split(name)
         card = self.resolve(base)
         loaded = adapters.get(card.id, ())
@@ -108,19 +116,28 @@ def _listed_names(card: ModelCard) -> tuple[str, ...]:
     return (card.id,) if card.id.startswith("claude") else (card.id, CLAUDE_PREFIX + card.id)
 
 
+def _cloud_names(card: ModelCard) -> tuple[str, ...]:
+    return card.id, *card.aliases, card.id.partition("/")[2]
+
+
+def _listed_cloud_names(card: ModelCard) -> tuple[str, ...]:
+    """Its name, and the part behind the cloud's where Claude clients will show that."""
+    short = card.id.partition("/")[2]
+    return (card.id, short) if short.startswith("claude") else (card.id,)
+
+
 def _entry(name: str, card: ModelCard, adapter: str | None) -> dict[str, sse.Json]:
     created = card.created_at.astimezone(UTC)
+    limits = ("max_input_tokens", "max_tokens", "max_model_len")
     return {
         "id": name if adapter is None else f"{name}:{adapter}",
         "object": "model",
         "created": int(created.timestamp()),
-        "owned_by": "shoal",
+        "owned_by": card.owner,
         "type": "model",
         "display_name": card.display_name if adapter is None else f"{card.display_name} with {adapter}",
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
-        "max_input_tokens": card.context_tokens,
-        "max_tokens": card.context_tokens,
-        "max_model_len": card.context_tokens,
+        **({} if card.context_tokens is None else dict.fromkeys(limits, card.context_tokens)),
         **({} if adapter is None else {"parent": name}),
     }

@@ -6,18 +6,28 @@ is dropped; a block of a type that nobody here knows gives its `text` or `conten
 and results of tools keep their structure (router/turns.py); what of them stands deeper, or in the wrong turn, is text.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
-from replicas.errors import InvalidRequest
+from replicas.errors import InvalidRequest, Unsupported
 from replicas.tools.tool import written
 
 NESTING = 8
 """Blocks inside blocks (a tool result's document's content ...) are read so deep; real requests reach 3."""
 
 IMAGES = frozenset({"image", "image_url", "input_image"})
+UNREAD = IMAGES | {"input_audio", "file"}
 
 Block: TypeAlias = Mapping[str, object]
+
+
+class Turn(Protocol):
+    """A message of either dialect."""
+
+    @property
+    def content(self) -> object:
+        """A string, a list of blocks, or nothing."""
+        ...
 
 
 def text_of(content: object, path: str, depth: int = 0) -> str | None:
@@ -38,8 +48,8 @@ def block_text(block: object, path: str, depth: int = 0) -> str | None:
     """The text of one block; None when there is none to speak of. Raises InvalidRequest if it is no object."""
     if not isinstance(block, dict):
         raise InvalidRequest(f"{path}: Input should be an object with a type, such as a text block", path)
-    kind = block.get("type")
-    reader = _READERS.get(kind, _unknown) if isinstance(kind, str) else _unknown
+    kind = _kind(block)
+    reader = _READERS.get(kind, _unknown)
     return reader(block, path, depth) if depth < NESTING else None
 
 
@@ -48,7 +58,46 @@ def holds_image(content: object, depth: int = 0) -> bool:
     if not isinstance(content, list) or depth >= NESTING:
         return False
     blocks = [block for block in content if isinstance(block, dict)]
-    return any(block.get("type") in IMAGES or holds_image(block.get("content"), depth + 1) for block in blocks)
+    return any(_kind(block) in IMAGES or holds_image(block.get("content"), depth + 1) for block in blocks)
+
+
+def unread(turns: Sequence[Turn]) -> Unsupported | None:
+    """The first picture, sound or file in the content of `turns`, or in a tool's result there; None if all is text."""
+    for i, turn in enumerate(turns):
+        if place := _unread_place(turn.content, f"messages[{i}].content"):
+            return Unsupported(f"{place}: local models read text alone; a cloud may see it", place)
+    return None
+
+
+def _unread_place(content: object, path: str, depth: int = 0) -> str | None:
+    if not isinstance(content, list) or depth >= NESTING:
+        return None
+    blocks = [(block, f"{path}[{i}]") for i, block in enumerate(content) if isinstance(block, dict)]
+    for block, place in blocks:
+        if _is_unread(block):
+            return place
+        source = block.get("source")
+        for holder, name in ((block, f"{place}.content"), (source, f"{place}.source.content")):
+            inner = holder.get("content") if isinstance(holder, dict) else None
+            if found := _unread_place(inner, name, depth + 1):
+                return found
+    return None
+
+
+def _is_unread(block: Block) -> bool:
+    """Of which a note is all that a text model would get."""
+    if _kind(block) != "document":
+        return _kind(block) in UNREAD
+    source = block.get("source")
+    if not isinstance(source, dict):
+        return True
+    is_plain = source.get("type") == "text"
+    return not (isinstance(source.get("data"), str) if is_plain else isinstance(source.get("content"), str | list))
+
+
+def _kind(block: Block) -> str:
+    kind = block.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _text(block: Block, path: str, _depth: int) -> str:

@@ -7,11 +7,14 @@ Json = dict[str, object]
 
 
 class Dialect(StrEnum):
-    """A protocol. OpenRouter speaks OpenAI's with additions of its own."""
+    """A protocol. OpenRouter speaks OpenAI's chat completions with additions of its own; OpenAI has two more, for bare
+    text and for vectors."""
 
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
     OPENROUTER = "openrouter"
+    TEXT = "text"
+    VECTORS = "vectors"
 
 
 class Problem(Exception):

@@ -1,7 +1,8 @@
 """Which response a request gets: by its path, then by the script. No sockets and no waiting in here.
 
 `/_upstream/` is for the people who run the tests: what was received, and the script. What goes there is not recorded.
-`/v1/messages` is Anthropic's protocol, `/v1/chat/completions` OpenAI's, below `/api` it is OpenRouter's.
+`/v1/messages` is Anthropic's protocol, `/v1/chat/completions` OpenAI's, below `/api` it is OpenRouter's; OpenAI's
+completions and embeddings are here too.
 """
 
 import json
@@ -17,6 +18,7 @@ from cluster.upstream.casting import Casting, Scene
 from cluster.upstream.chance import digits
 from cluster.upstream.checking import document
 from cluster.upstream.ledger import Entry, Ledger
+from cluster.upstream.openai.bare import TextWire, VectorWire
 from cluster.upstream.openai.wire import OpenAIWire
 from cluster.upstream.reply import Reply, reply_to
 from cluster.upstream.request import Request
@@ -32,6 +34,8 @@ _INFERENCE = {
     "/v1/messages": Dialect.ANTHROPIC,
     "/v1/chat/completions": Dialect.OPENAI,
     "/api/v1/chat/completions": Dialect.OPENROUTER,
+    "/v1/completions": Dialect.TEXT,
+    "/v1/embeddings": Dialect.VECTORS,
 }
 _PROBES = ("/", "/api/hello")  # clients look here whether the service is up
 _COUNT = "/v1/messages/count_tokens"
@@ -39,6 +43,8 @@ _WIRES: dict[Dialect, Wire] = {
     Dialect.ANTHROPIC: AnthropicWire(),
     Dialect.OPENAI: OpenAIWire(Dialect.OPENAI),
     Dialect.OPENROUTER: OpenAIWire(Dialect.OPENROUTER),
+    Dialect.TEXT: TextWire(Dialect.TEXT),
+    Dialect.VECTORS: VectorWire(Dialect.VECTORS),
 }
 
 

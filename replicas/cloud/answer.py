@@ -17,7 +17,8 @@ Part: TypeAlias = Literal["begin", "delta", "end"]
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What an answer has used so far, by the cloud's own count. `cache_write` prompt tokens were written to its cache,
-    `cache_write_1h` of them to be kept for an hour; `cost_usd` is the settled cost where the cloud says it.
+    `cache_write_1h` of them to be kept for an hour; `cost_usd` is the settled cost where the cloud says it, and nothing
+    where it ends an answer in an error of its own: nobody is charged for those.
 
     Not `is_settled`: the cloud has not given its closing count, because the answer broke off or it never does; then
     `usage` is what is known, which is less than what it will charge for.
@@ -82,6 +83,10 @@ class Cloud(Protocol):
     def ask(self, sent: Releasable) -> Answer:
         """The answer to `sent`; nothing leaves before its first chunk is asked for, and its deadline counts from there.
         Chunks have the draft's id."""
+        ...
+
+    async def fetch(self, sent: Releasable) -> bytes:
+        """The whole body of what is no answer in words: vectors, or a count. Raises CloudError, DeadlineExceeded."""
         ...
 
     async def close(self) -> None:

@@ -27,10 +27,10 @@ from replicas.cloud.errors import CloudBroken
 from replicas.cloud.messages import MessagesReader
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
-from replicas.cloud.release import Draft, Releasable
+from replicas.cloud.release import Asking, Draft, Releasable
 from replicas.engine import Chunk
 
-PATH = "/v1/messages"
+PATHS: Mapping[Asking, str] = {"conversation": "/v1/messages", "count": "/v1/messages/count_tokens"}
 
 
 class AnthropicCloud:
@@ -53,6 +53,12 @@ class AnthropicCloud:
         reader = MessagesReader(self._endpoint.name, sent.draft.id)
         return CloudAnswer(self._chunks(sent.draft, reader), reader)
 
+    async def fetch(self, sent: Releasable) -> bytes:
+        """The whole body of the answer to `sent`."""
+        assert sent.draft.kind == "anthropic", "a draft is written for the protocol of its cloud"
+        deadline = Deadline(sent.draft.deadline_s)
+        return await body_of((await self._sent(sent.draft, deadline)).response, deadline)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
@@ -68,7 +74,7 @@ class AnthropicCloud:
         name, quiet_s = self._endpoint.name, self._endpoint.quiet_s
         read_s = quiet_s if wants_stream(draft.body) else None
         asked = self._client.post(
-            PATH,
+            PATHS[draft.asking],
             cast_to=object,
             content=draft.body,
             options={

@@ -6,6 +6,8 @@ chunks have no words for (reasoning, refusals, annotations) comes along as `Nati
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import zip_longest
 
 from replicas.cloud.answer import CloudChunk, CloudFinal, Native, Spent
 from replicas.cloud.calls import CallOrder, Fragment
@@ -14,6 +16,7 @@ from replicas.cloud.fields import Fields, count, fields, number, objects, parsed
 from replicas.cloud.refusal import told
 from replicas.cloud.sse import Event
 from replicas.engine import Chunk, Finish, Scored, TokenScore, Usage
+from replicas.errors import ShoalError
 
 DONE = "[DONE]"
 NO_TOKEN = -1
@@ -71,6 +74,11 @@ class CompletionsReader:
         )
         return [*pieces, *self._held, CloudChunk(self.id, "", 0, final)]
 
+    def _failed(self, error: object) -> ShoalError:
+        """The cloud says that it has failed."""
+        self._spent = replace(self.spent, cost_usd=0.0)
+        return told(self._cloud, error)
+
     def _parsed(self, data: str | bytes) -> Fields:
         try:
             return parsed(data)
@@ -79,20 +87,22 @@ class CompletionsReader:
 
     def _completion(self, value: Fields, member: str) -> list[Chunk]:
         if value.get("error"):
-            raise told(self._cloud, value["error"])
+            raise self._failed(value["error"])
         self._model = text(value.get("model")) or self._model
         chunks: list[Chunk] = []
         for choice in objects(value.get("choices")):
             if count(choice.get("index")) == 0:
-                chunks += self._choice(choice, fields(choice.get(member)))
+                bare = choice.get("text")  # of the older completions
+                chunks += self._choice(choice, fields(choice.get(member)) if bare is None else {"content": bare})
         self._count(value.get("usage"))
         return chunks
 
     def _choice(self, choice: Fields, delta: Fields) -> list[Chunk]:
         if choice.get("error"):
-            raise told(self._cloud, choice["error"])
+            raise self._failed(choice["error"])
         self.reason = text(choice.get("finish_reason")) or self.reason
         if self.reason == "error":
+            self._spent = replace(self.spent, cost_usd=0.0)
             raise CloudBroken(self._cloud, "the answer ended in an error")
         said = self._said(delta, _scores(choice.get("logprobs")))
         pieces = [piece for fragment in _fragments(delta) for piece in self._calls.take(fragment)]
@@ -155,11 +165,23 @@ def _fragment(call: Fields) -> Fragment:
 
 
 def _scores(value: object) -> tuple[TokenScore, ...]:
-    tokens = objects(fields(value).get("content"))
+    told = fields(value)
+    tokens = objects(told.get("content")) or _side_by_side(told)
     return tuple(
         TokenScore(_scored(token), tuple(_scored(top) for top in objects(token.get("top_logprobs"))))
         for token in tokens
     )
+
+
+def _side_by_side(value: Fields) -> list[Fields]:
+    """The scores of the older completions, which are lists side by side, in the newer form."""
+    lists = [value.get(name) for name in ("tokens", "token_logprobs", "top_logprobs")]
+    tokens, logprobs, tops = (one if isinstance(one, list) else [] for one in lists)
+    found: list[Fields] = []
+    for token, logprob, top in zip_longest(tokens, logprobs, tops):
+        likeliest = [{"token": name, "logprob": score} for name, score in fields(top).items()]
+        found.append({"token": token, "logprob": logprob, "top_logprobs": likeliest})
+    return found
 
 
 def _scored(token: Fields) -> Scored:

@@ -15,10 +15,14 @@ from replicas.cloud.connection import CloudAnswer, Deadline, body_of, broken, ch
 from replicas.cloud.endpoint import Endpoint
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
-from replicas.cloud.release import Draft, Releasable
+from replicas.cloud.release import Asking, Draft, Releasable
 from replicas.engine import Chunk
 
-PATH = "/chat/completions"
+PATHS: Mapping[Asking, str] = {
+    "conversation": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
 CONNECTIONS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 """Those of the anthropic package."""
 
@@ -29,7 +33,7 @@ class OpenAICloud:
     def __init__(self, endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> None:
         key = endpoint.key(environment)
         self._endpoint = endpoint
-        self._url = endpoint.base_url.rstrip("/") + PATH
+        self._url = endpoint.base_url.rstrip("/")
         self._client = httpx2.AsyncClient(
             headers={"authorization": f"Bearer {key}"} if key else {},
             limits=CONNECTIONS,
@@ -42,26 +46,37 @@ class OpenAICloud:
         reader = CompletionsReader(self._endpoint.name, sent.draft.id)
         return CloudAnswer(self._chunks(sent.draft, reader), reader)
 
+    async def fetch(self, sent: Releasable) -> bytes:
+        """The whole body of the answer to `sent`."""
+        assert sent.draft.kind == "openai", "a draft is written for the protocol of its cloud"
+        deadline = Deadline(sent.draft.deadline_s)
+        return await body_of(await self._taken(sent.draft, deadline), deadline)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
     async def _chunks(self, draft: Draft, reader: Reader) -> AsyncGenerator[Chunk, None]:
         deadline = Deadline(draft.deadline_s)
+        response = await self._taken(draft, deadline)
+        async with aclosing(chunks_of(response, reader, deadline, self._endpoint.name)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _taken(self, draft: Draft, deadline: Deadline) -> httpx2.Response:
+        """The response, once the service has taken the request; its body is still to come."""
         response = await self._sent(draft, deadline)
         if response.status_code != httpx2.codes.OK:
             body = await body_of(response, deadline)
             raise refusal(self._endpoint.name, response.status_code, response.headers, body)
-        async with aclosing(chunks_of(response, reader, deadline, self._endpoint.name)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return response
 
     async def _sent(self, draft: Draft, deadline: Deadline) -> httpx2.Response:
         quiet_s = self._endpoint.quiet_s
         read_s = quiet_s if wants_stream(draft.body) else None
         request = self._client.build_request(
             "POST",
-            self._url,
+            self._url + PATHS[draft.asking],
             content=draft.body,
             headers={**dict(draft.headers), "content-type": "application/json"},
             timeout=httpx2.Timeout(quiet_s, connect=self._endpoint.connect_s, read=read_s),

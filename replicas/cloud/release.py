@@ -15,6 +15,9 @@ from replicas.errors import Withheld
 CloudKind: TypeAlias = Literal["anthropic", "openai"]
 """The protocol that a cloud speaks."""
 
+Asking: TypeAlias = Literal["conversation", "completions", "embeddings", "count"]
+"""What a body asks for: an answer to a conversation, that a bare text goes on, vectors, or the number of tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -26,11 +29,13 @@ class Draft:
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     deadline_s: float = 600.0
+    asking: Asking = "conversation"
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that would leave; lengths are part of it, so that parts cannot trade bytes."""
-        parts = (self.kind.encode(), self.body, *(part.encode() for header in self.headers for part in header))
+        headers = (part.encode() for header in self.headers for part in header)
+        parts = (self.kind.encode(), self.asking.encode(), self.body, *headers)
         told = hashlib.sha256()
         for part in parts:
             told.update(len(part).to_bytes(8, "big") + part)

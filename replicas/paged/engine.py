@@ -147,7 +147,11 @@ class PagedEngine:
             raise InvalidRequest("a model with paged attention gives no log-probabilities; leave them out", "logprobs")
         if request.wants_embedding:
             raise InvalidRequest("a model with paged attention gives no embeddings; ask another model", "model")
-        if request.sampling.seed is not None and not self._is_seedable:
+        sampling = request.sampling
+        for field in ("min_p", "frequency_penalty", "presence_penalty", "logit_bias"):
+            if getattr(sampling, field):
+                raise InvalidRequest(f"{field}: a model with paged attention has no such thing; leave it out", field)
+        if sampling.seed is not None and not self._is_seedable:
             raise InvalidRequest("this export runs in static batches, which take no seed; leave it out", "seed")
 
 

@@ -14,6 +14,7 @@ from replicas.slot.request.sequence import Sequence
 
 _MOST_STOPS, _MOST_STOP_CHARACTERS = 64, 1024
 MOST_TOP_LOGPROBS = 20
+MOST_BIASES = 1024
 
 # Field, whether it is fine, and what it must be.
 _RULES: tuple[tuple[str, Callable[[Sampling], bool], str], ...] = (
@@ -22,6 +23,12 @@ _RULES: tuple[tuple[str, Callable[[Sampling], bool], str], ...] = (
     ("top_p", lambda s: 0 < s.top_p <= 1, "above 0 and at most 1"),
     ("top_k", lambda s: s.top_k >= 0, "0 (off) or more"),
     ("repetition_penalty", lambda s: LEAST_PENALTY <= s.repetition_penalty <= 100, f"from {LEAST_PENALTY} to 100"),
+    ("min_p", lambda s: 0 <= s.min_p <= 1, "from 0 to 1"),
+    ("frequency_penalty", lambda s: -2 <= s.frequency_penalty <= 2, "from -2 to 2"),
+    ("presence_penalty", lambda s: -2 <= s.presence_penalty <= 2, "from -2 to 2"),
+    ("logit_bias", lambda s: len(s.logit_bias) <= MOST_BIASES, f"at most {MOST_BIASES} tokens"),
+    ("logit_bias", lambda s: all(-100 <= bias <= 100 for _, bias in s.logit_bias), "of numbers from -100 to 100"),
+    ("stop_token_ids", lambda s: len(s.stop_token_ids) <= MOST_BIASES, f"at most {MOST_BIASES} tokens"),
     ("min_tokens", lambda s: 0 <= s.min_tokens <= s.max_tokens, "from 0 to max_tokens"),
     ("stop", lambda s: len(s.stop) <= _MOST_STOPS, f"at most {_MOST_STOPS} strings"),
     (
@@ -76,7 +83,8 @@ class Admission:
             sampling = replace(sampling, temperature=0.0)
             request = replace(request, sampling=sampling)
         self._check(request)
-        prompt, is_continued = self._encoded(request.prompt)
+        self._check_ids(sampling)
+        prompt, is_continued = self._encoded(request)
         room = self._bounds.max_len - len(prompt)
         if room < 1:
             raise ContextOverflow(len(prompt), self._bounds.max_len - 1)
@@ -102,8 +110,16 @@ class Admission:
         if request.wants_embedding and not self._abilities.can_embed():
             raise InvalidRequest("this model's export does not give embeddings: its LM head is not recognised", "model")
 
-    def _encoded(self, prompt: tuple[int, ...] | tuple[Message, ...]) -> tuple[tuple[int, ...], bool]:
+    def _check_ids(self, sampling: Sampling) -> None:
+        """Tokens that the request names are in the vocabulary."""
+        named = {"logit_bias": [token for token, _ in sampling.logit_bias], "stop_token_ids": sampling.stop_token_ids}
+        for field, tokens in named.items():
+            if any(not 0 <= token < self._bounds.vocab for token in tokens):
+                raise InvalidRequest(f"{field}: token ids must be from 0 to {self._bounds.vocab - 1}", field)
+
+    def _encoded(self, request: Generation) -> tuple[tuple[int, ...], bool]:
         """Token ids, and whether the answer goes on within the last message."""
+        prompt = request.prompt
         messages = tuple(part for part in prompt if isinstance(part, Message))
         ids = tuple(part for part in prompt if not isinstance(part, Message))
         if not prompt or (messages and ids):
@@ -112,4 +128,4 @@ class Admission:
             return self._tokenizer.encode_chat(messages), is_continuation(messages)
         if not 0 <= min(ids) <= max(ids) < self._bounds.vocab:
             raise InvalidRequest(f"token ids must be from 0 to {self._bounds.vocab - 1}", "prompt")
-        return ids, False
+        return ids, request.is_continued

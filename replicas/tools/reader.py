@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from replicas.detokenizer import StopFilter
-from replicas.engine import Chunk, Final, Finish, Usage
+from replicas.engine import Chunk, Final, Finish, Sampling, Usage
 from replicas.tools.parser import CallParser, Said
 
 _CUT = (Finish.LENGTH, Finish.CONTEXT)
@@ -18,9 +18,9 @@ _CUT = (Finish.LENGTH, Finish.CONTEXT)
 class CallReader:
     """Reads one answer, to a prompt of `prompt_tokens`."""
 
-    def __init__(self, parser: CallParser, stops: Sequence[str], prompt_tokens: int) -> None:
+    def __init__(self, parser: CallParser, sampling: Sampling, prompt_tokens: int) -> None:
         self._parser = parser
-        self._filter = StopFilter(stops)
+        self._filter = StopFilter(sampling.stop, keeps_stop=sampling.keeps_stop)
         self._prompt_tokens = prompt_tokens
         self._tokens = 0
         self.has_stopped = False

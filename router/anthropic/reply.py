@@ -54,7 +54,7 @@ class AnthropicReply:
         message = self._message([], None, None, Usage(prompt_tokens, 0))
         return sse.event("message_start", {"type": "message_start", "message": message})
 
-    def feed(self, chunks: Sequence[Chunk]) -> bytes:
+    def feed(self, chunks: Sequence[Chunk], choice: int = 0) -> bytes:
         """One delta for all the text of `chunks` between calls, and the closing events after a `Final`."""
         assert self._state is not _State.FRESH, "feed() comes after begin()"
         if self._state is _State.DONE:
@@ -63,8 +63,9 @@ class AnthropicReply:
         sent = b"".join(map(self._blocks.events, runs))
         return sent if final is None else sent + self._end(final)
 
-    def whole(self, answer: Answer) -> bytes:
+    def whole(self, *answers: Answer) -> bytes:
         """The body of a reply that is not streamed."""
+        [answer] = answers  # the dialect knows no second choice
         final = answer.final
         content = self._blocks.whole(answer)
         reason = _stop_reason(final, has_called=bool(answer.calls))

@@ -2,7 +2,7 @@
 
 A system turn in the middle keeps its place, because hoisting it to the front would change the prefix and lose the KV
 cache. For the same reason the first system block is dropped when it is the billing header of a Claude client: it
-differs in every request of one conversation. Thinking and what else a local model cannot do is accepted and ignored.
+differs in every request of one conversation. A budget for thinking is for models that think; local ones answer at once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from replicas.engine import Message
+from replicas.errors import Unsupported
 from router.anthropic.tools import ToolFields
 from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, member, parsed_json, read, session_id
 from router.call import Call
-from router.content import holds_image, text_of
+from router.content import holds_image, text_of, unread
 from router.origin import origin_of
 from router.structured import anthropic_grammar
 from router.translate.source import Source
@@ -57,6 +58,14 @@ class MessagesBody(CountBody, FormFields, SamplingFields):
     max_tokens: Count
     stop_sequences: Stops | None = None
     stream: Flag | None = None
+    mcp_servers: object = None
+
+    @property
+    def unsupported(self) -> Unsupported | None:
+        """What of it no local model can do."""
+        if self.mcp_servers:
+            return Unsupported("mcp_servers: local models reach no servers; offer their tools yourself", "mcp_servers")
+        return unread(self.messages)
 
 
 def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Call:
@@ -77,6 +86,7 @@ def parse_messages(body: bytes, headers: Mapping[str, str], call_id: str) -> Cal
         has_image=any(holds_image(turn.content) for turn in request.messages),
         origin=origin_of(headers),
         source=Source.of("anthropic", body, headers),
+        unsupported=request.unsupported,
     )
 
 
@@ -92,6 +102,8 @@ def parse_count(body: bytes, headers: Mapping[str, str]) -> Call:
         session_id=request.session(headers),
         tools=tools,
         tool_choice=choice,
+        origin=origin_of(headers),
+        source=Source.of("anthropic", body, headers, "count"),
     )
 
 

@@ -37,7 +37,7 @@ class CloudBackend:
         """Its answer. Raises Withheld, CloudError, ContextOverflow, DeadlineExceeded."""
         self._answer = None
         asked = self._draft
-        draft = Draft(asked.id, asked.kind, asked.body, asked.headers, left_s)
+        draft = Draft(asked.id, asked.kind, asked.body, asked.headers, left_s, asked.asking)
         cleared = self._cleared = self._cleared or await self._clear(draft)
         answer = self._answer = self._cloud.ask(release(draft, cleared))
         async with aclosing(answer):

@@ -23,6 +23,7 @@ from replicas.errors import (
     NotFound,
     Overloaded,
     ShoalError,
+    Unsupported,
     Withheld,
 )
 
@@ -83,6 +84,7 @@ _UNFIT = Reading(Reason.UNFIT, "elsewhere", 3)
 _BROKEN = Reading(Reason.BROKEN, "again", 2, is_fault=True)
 _READINGS: tuple[tuple[type[ShoalError], Reading], ...] = (
     (ContextOverflow, _UNFIT),
+    (Unsupported, _UNFIT),
     (InvalidRequest, Reading(Reason.INVALID, "nowhere", 0)),
     (CloudRefused, _UNFIT),
     (BodyTooLarge, _UNFIT),

@@ -1,6 +1,6 @@
-"""The OpenAI chat completions dialect."""
+"""OpenAI's dialects: chat completions, and the older completions."""
 
-from router.openai.dialect import OpenAIDialect
+from router.openai.dialect import CompletionsDialect, OpenAIDialect
 from router.openai.reply import OpenAIReply
 
-__all__ = ["OpenAIDialect", "OpenAIReply"]
+__all__ = ["CompletionsDialect", "OpenAIDialect", "OpenAIReply"]

@@ -40,9 +40,14 @@ def logprobs_value(scores: Sequence[TokenScore]) -> Json:
     return {"content": content, "refusal": None}
 
 
+def token_text(scored: Scored) -> str:
+    """A token as text."""
+    return scored.bytes_.decode("utf-8", "backslashreplace")
+
+
 def _scored(scored: Scored) -> dict[str, Json]:
     return {
-        "token": scored.bytes_.decode("utf-8", "backslashreplace"),
+        "token": token_text(scored),
         "logprob": max(LEAST_LOGPROB, scored.logprob),
         "bytes": list(scored.bytes_),
     }

@@ -1,20 +1,22 @@
 """A chat completions body as a `Call`.
 
-`developer` is a system turn by its newer name, `function` a tool's. What a local model cannot do is accepted and
-ignored, except `n`: an answer with fewer choices than asked for would break its caller.
+`developer` is a system turn by its newer name, `function` a tool's. What no local model can do is noted in the call: a
+cloud may do it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from replicas.engine import Message, Role, ToolCall
-from replicas.errors import InvalidRequest
+from replicas.errors import Unsupported
 from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, member, read, session_id
 from router.call import Call
-from router.content import holds_image, text_of
+from router.content import holds_image, text_of, unread
+from router.openai.choices import MOST
+from router.openai.limits import ChatLimitFields
 from router.openai.logprobs import ScoreFields
 from router.openai.tools import ToolFields
 from router.origin import origin_of
@@ -64,7 +66,12 @@ class StreamOptions(Wire):
     include_usage: Flag | None = None
 
 
-class ChatBody(ToolFields, ScoreFields, FormFields, SamplingFields):
+def wants_usage(options: StreamOptions | None) -> bool:
+    """A chunk with the usage is to end the stream."""
+    return options is not None and bool(options.include_usage)
+
+
+class ChatBody(ToolFields, ScoreFields, FormFields, ChatLimitFields, SamplingFields):
     """The body of /v1/chat/completions."""
 
     model: str | None = None
@@ -74,7 +81,7 @@ class ChatBody(ToolFields, ScoreFields, FormFields, SamplingFields):
     stop: Stops | None = None
     stream: Flag | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(strict=True)] | None = None
+    n: Annotated[Count, Field(le=MOST)] | None = None
     session_id: object = None
     prompt_cache_key: object = None
     service_tier: object = None
@@ -84,31 +91,31 @@ class ChatBody(ToolFields, ScoreFields, FormFields, SamplingFields):
         turns = enumerate(self.messages)
         return merged(message for i, turn in turns for message in turn.messages(f"messages[{i}]"))
 
-    @property
-    def wants_usage(self) -> bool:
-        """A chunk with the usage is to end the stream."""
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
+    def unsupported(self, messages: Sequence[Message]) -> Unsupported | None:
+        """What of it no local model can do; `messages` is the conversation."""
+        return self.beyond() or unread(self.messages) or self.misplaced(messages[-1].role == "assistant")
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """How the caller wants the answer worded: a stream's usage told, calls as the older `function_call`."""
+    """How the caller wants the answer worded: a stream's usage told, calls as the older `function_call`, and how many
+    `choices` for a prompt."""
 
     wants_usage: bool
-    is_legacy: bool
+    is_legacy: bool = False
+    choices: int = 1
 
 
 def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[Call, Wording]:
-    """Read a request (header names in lower case). Raises InvalidRequest."""
+    """Read a request (header names in lower case); the call is for one of its choices. Raises InvalidRequest."""
     request = read(ChatBody, body)
-    if request.n not in (None, 1):
-        raise InvalidRequest("n: only 1 is possible; send the request several times for several answers", "n")
     limit = request.max_completion_tokens or request.max_tokens or max(DEFAULT_MAX_TOKENS, request.min_tokens or 0)
     tools, choice = request.offered()
+    messages = request.prompt()
     call = Call(
         id=call_id,
         model=request.model or None,
-        messages=request.prompt(),
+        messages=messages,
         sampling=request.sampling(limit, request.stop),
         is_stream=bool(request.stream),
         priority=priority_of(headers, request.service_tier),
@@ -120,5 +127,6 @@ def parse_chat(body: bytes, headers: Mapping[str, str], call_id: str) -> tuple[C
         has_image=any(holds_image(turn.content) for turn in request.messages),
         origin=origin_of(headers),
         source=Source.of("openai", body, headers),
+        unsupported=request.unsupported(messages),
     )
-    return call, Wording(request.wants_usage, request.is_legacy)
+    return call, Wording(wants_usage(request.stream_options), request.is_legacy, request.n or 1)

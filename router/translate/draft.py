@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from replicas.cloud.fields import fields
 from replicas.cloud.release import CloudKind, Draft
+from replicas.errors import InvalidRequest
 from router.body import FormFields, SamplingFields, parsed_json
 from router.translate.chat import LimitKey, chat_body
 from router.translate.form import wanted_form
+from router.translate.losses import refuse_losses
 from router.translate.messages import messages_body
-from router.translate.source import Source
+from router.translate.source import COMPLETIONS, Source
 
 _OURS = (set(FormFields.model_fields) | set(SamplingFields.model_fields)) - {
     *("temperature", "top_p", "top_k", "output_config", "output_format")
@@ -31,21 +33,36 @@ class Target:
 def drafted(source: Source, target: Target, id_: str, deadline_s: float) -> Draft:
     """The draft of `source` for `target`. Raises InvalidRequest for what only a local model can do."""
     asked = fields(parsed_json(source.body))
-    body = _translated(asked, source.dialect, target)
+    is_bare = source.asking == COMPLETIONS
+    body = _bare(asked, target) if is_bare else _translated(asked, source.dialect, target)
     headers = source.headers if source.dialect == target.kind else ()
-    return Draft(id_, target.kind, json.dumps(body, separators=(",", ":")).encode("ascii"), headers, deadline_s)
+    raw = json.dumps(body, separators=(",", ":")).encode("ascii")
+    return Draft(id_, target.kind, raw, headers, deadline_s, source.asking)
+
+
+def _bare(asked: Mapping[str, object], target: Target) -> Mapping[str, object]:
+    """A text to go on from. What would be repeated is known here; token ids are another model's, and nobody who guards
+    what leaves can read them."""
+    if target.kind != "openai":
+        raise InvalidRequest("this cloud answers conversations alone; ask /v1/chat/completions", "prompt")
+    if not isinstance(prompt := asked.get("prompt"), str) and not _is_one_text(prompt):
+        raise InvalidRequest("prompt: token ids stay with the local models; send text to a cloud", "prompt")
+    return _openai({name: value for name, value in asked.items() if name != "echo"}, target.model)
+
+
+def _is_one_text(prompt: object) -> bool:
+    return isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
 
 
 def _translated(asked: Mapping[str, object], dialect: CloudKind, target: Target) -> Mapping[str, object]:
-    match dialect, target.kind:
-        case "anthropic", "anthropic":
-            return _anthropic(asked, target.model)
-        case "openai", "openai":
-            return _openai(asked, target.model)
-        case "anthropic", _:
-            return chat_body(asked, target.model, target.limit_key)
-        case _:
-            return messages_body(asked, target.model)
+    if dialect == target.kind == "openai":
+        return _openai(asked, target.model)
+    refuse_losses(asked, target.kind)
+    if dialect == "openai":
+        return messages_body(asked, target.model)
+    if target.kind == "anthropic":
+        return _anthropic(asked, target.model)
+    return chat_body(asked, target.model, target.limit_key)
 
 
 def _anthropic(asked: Mapping[str, object], model: str) -> Mapping[str, object]:

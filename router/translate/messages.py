@@ -48,6 +48,7 @@ def _sampling(body: Fields) -> Mapping[str, object]:
     return {
         "temperature": min(temperature, 1) if isinstance(temperature, int | float) else None,
         "top_p": None if is_warm else body.get("top_p"),
+        "top_k": count(body.get("top_k")) or None,
         "stop_sequences": [one for one in stops if text(one).strip()] or None,
     }
 

@@ -20,6 +20,19 @@ DICTATED = Grammar("regex", r'\{"name": "the user and the system", "kind": "(a|b
 """Two long runs, a choice between them, and one at the end."""
 SOME_DIGITS = Grammar("regex", r"[0-9]{2,9}")
 
+EDITED = sampled(
+    max_tokens=20,
+    temperature=1.2,
+    seed=12,
+    ignore_eos=True,
+    min_p=0.02,
+    frequency_penalty=0.8,
+    presence_penalty=0.3,
+    logit_bias=((7, 4.0), (40, -100.0)),
+    stop_token_ids=(99, 131),
+)
+"""All that a request can change of the logits."""
+
 SAMPLINGS: tuple[Sampling, ...] = (
     sampled(max_tokens=3, ignore_eos=True),
     sampled(max_tokens=14, ignore_eos=True),
@@ -28,6 +41,7 @@ SAMPLINGS: tuple[Sampling, ...] = (
     sampled(max_tokens=11, temperature=1.5, top_k=20, repetition_penalty=1.2, seed=9, ignore_eos=True),
     sampled(max_tokens=10, min_tokens=10, repetition_penalty=1.3),
     sampled(max_tokens=14, temperature=1.0, seed=3, ignore_eos=True, stop=("e", "th")),
+    EDITED,
 )
 
 

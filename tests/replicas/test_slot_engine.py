@@ -18,6 +18,7 @@ from replicas.slot import SlotConfig, SlotEngine
 from replicas.slot.model.forward import Forward
 from tests.models import ENDOFTEXT, IM_END
 from tests.replicas.engines import Inbox, sampled, slot_engine, tiny
+from tests.replicas.schedules import EDITED
 
 GREEDY = sampled(max_tokens=12, ignore_eos=True)
 SAMPLINGS = (
@@ -27,6 +28,7 @@ SAMPLINGS = (
     sampled(max_tokens=20, temperature=0.7, top_p=0.9, seed=8, ignore_eos=True),
     sampled(max_tokens=15, temperature=1.5, top_k=20, repetition_penalty=1.2, seed=9, ignore_eos=True),
     sampled(max_tokens=10, min_tokens=10, repetition_penalty=1.3),
+    EDITED,
 )
 
 

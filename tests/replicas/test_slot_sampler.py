@@ -119,9 +119,10 @@ def test_min_tokens_forbids_the_end() -> None:
 
 
 def test_each_row_is_chosen_as_if_alone() -> None:
-    logits = np.random.default_rng(5).normal(0, 3, (6, VOCAB)).astype(np.float32)
+    logits = np.random.default_rng(5).normal(0, 3, (7, VOCAB)).astype(np.float32)
     samplings = [sampled(), sampled(temperature=1.0, seed=1), sampled(temperature=0.5, top_k=9, seed=2)]
     samplings += [sampled(repetition_penalty=3.0), sampled(temperature=2.0, top_p=0.7, seed=3), sampled(min_tokens=3)]
+    samplings += [sampled(temperature=1.0, min_p=0.1, logit_bias=((5, 9.0),), seed=4)]
     sampler = Sampler(VOCAB, tiny().eos_ids, _spelled)
     together = sampler.choose(logits, [_sequence(sampling) for sampling in samplings])
     alone = [sampler.choose(logits[[row]], [_sequence(sampling)])[0] for row, sampling in enumerate(samplings)]

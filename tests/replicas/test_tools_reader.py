@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicas.engine import Chunk, Final, Finish, Usage
+from replicas.engine import Chunk, Final, Finish, Sampling, Usage
 from replicas.errors import EngineFailed
 from replicas.tools.parser import CallParser
 from replicas.tools.reader import CallReader
@@ -17,7 +17,8 @@ END = Final(Finish.END, Usage(7, 99, 5))
 
 
 def read(pieces: Sequence[str], *stops: str, final: Final = END, is_certain: bool = True) -> list[Chunk]:
-    reader = CallReader(CallParser(HERMES, ["weather"], is_certain=is_certain), stops, prompt_tokens=7)
+    sampling = Sampling(99, stop=tuple(stops))
+    reader = CallReader(CallParser(HERMES, ["weather"], is_certain=is_certain), sampling, prompt_tokens=7)
     chunks = [*(Chunk("r", piece, 1) for piece in pieces), Chunk("r", "", 0, final)]
     return [said for chunk in chunks if not reader.has_stopped for said in reader.read([chunk])]
 

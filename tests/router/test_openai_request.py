@@ -1,5 +1,7 @@
 """What a chat completions body becomes."""
 
+import json
+
 import pytest
 
 from replicas.engine import Grammar, Message, Sampling, ToolCall
@@ -116,32 +118,139 @@ def test_the_same_conversation_is_the_same_prompt_in_both_dialects() -> None:
     assert parse(messages=messages).messages == anthropic().parse(body(messages=messages), {}).call.messages
 
 
-@pytest.mark.parametrize("n", [0, 2, -1, 10**40])
-def test_more_than_one_choice_is_refused(n: int) -> None:
-    with pytest.raises(InvalidRequest, match="only 1 is possible") as caught:
+@pytest.mark.parametrize("n", [0, -1, 129, 10**40])
+def test_a_number_of_choices_that_cannot_be_is_refused(n: int) -> None:
+    with pytest.raises(InvalidRequest) as caught:
         parse(n=n)
     assert caught.value.param == "n"
 
 
-def test_one_choice_may_be_asked_for() -> None:
-    assert parse(n=1) == parse()
+def test_several_choices_are_a_call_each_with_a_seed_of_its_own() -> None:
+    exchange = openai().parse(body(n=3, seed=7, messages=[{"role": "user", "content": "Hi"}]), {})
+    calls = (exchange.call, *exchange.more)
+    assert [call.id for call in calls] == ["chatcmpl-0001", "chatcmpl-0001-1", "chatcmpl-0001-2"]
+    seeds = [call.sampling.seed for call in calls]
+    assert seeds[0] == 7
+    assert len({*seeds}) == 3
+    sent = [json.loads(call.source.body) for call in calls if call.source is not None]
+    assert [one["seed"] for one in sent] == seeds
+    assert all("n" not in one for one in sent)
+    again = openai().parse(body(n=3, seed=7), {})
+    assert [call.sampling.seed for call in (again.call, *again.more)] == seeds
 
 
-def test_what_local_models_cannot_do_is_accepted_and_ignored() -> None:
+def test_choices_without_a_seed_have_none() -> None:
+    exchange = openai().parse(body(n=2), {})
+    assert [call.sampling.seed for call in (exchange.call, *exchange.more)] == [None, None]
+    assert openai().parse(body(n=1), {}).more == ()
+
+
+def test_the_fields_of_openai_and_vllm_that_change_the_logits_arrive() -> None:
+    sampling = parse(
+        presence_penalty=0.5,
+        frequency_penalty=-2,
+        logit_bias={"5": 100, "17": -1.5},
+        min_p=0.1,
+        stop_token_ids=[3, 4],
+        include_stop_str_in_output=True,
+    ).sampling
+    assert (sampling.presence_penalty, sampling.frequency_penalty, sampling.min_p) == (0.5, -2.0, 0.1)
+    assert sampling.logit_bias == ((5, 100.0), (17, -1.5))
+    assert (sampling.stop_token_ids, sampling.keeps_stop) == ((3, 4), True)
+
+
+@pytest.mark.parametrize(
+    "bias", [[], {"a": 1}, {"-1": 1}, {"1": 101}, {"1": True}, {"1": None}, {"٣": 1}, {str(i): 1 for i in range(1025)}]
+)
+def test_a_bias_that_can_mean_nothing_is_refused(bias: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(logit_bias=bias)
+    assert caught.value.param == "logit_bias"
+
+
+def test_what_asks_for_nothing_changes_nothing() -> None:
     extra: dict[str, object] = {
         "tools": [],
         "tool_choice": "auto",
         "response_format": {"type": "text"},
         "logprobs": False,
         "user": "someone",
-        "presence_penalty": 0.5,
-        "frequency_penalty": 0.5,
-        "logit_bias": {"5": 100},
-        "min_p": 0.1,
-        "priority": 3,
+        "presence_penalty": 0,
+        "frequency_penalty": 0.0,
+        "logit_bias": {},
+        "min_p": 0,
+        "priority": 0,
+        "echo": False,
+        "skip_special_tokens": True,
+        "length_penalty": 1,
+        "modalities": ["text"],
+        "store": False,
         "novelty": {"a": [None]},
     }
     assert parse(**extra) == parse()
+    assert parse(**extra).unsupported is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("echo", True),
+        ("priority", 3),
+        ("use_beam_search", True),
+        ("length_penalty", 2),
+        ("skip_special_tokens", False),
+        ("truncate_prompt_tokens", 5),
+        ("prompt_logprobs", 0),
+        ("allowed_token_ids", [1]),
+        ("bad_words", ["x"]),
+        ("chat_template", "{{ messages }}"),
+        ("chat_template_kwargs", {"enable_thinking": True}),
+        ("documents", [{"text": "x"}]),
+        ("modalities", ["text", "audio"]),
+        ("cache_salt", "x"),
+        ("store", True),
+        ("add_generation_prompt", False),
+        ("continue_final_message", True),
+    ],
+)
+def test_what_no_model_here_can_do_is_noted_for_local_models_and_left_to_clouds(name: str, value: object) -> None:
+    refusal = parse(**{name: value}).unsupported
+    assert refusal is not None
+    assert (refusal.param, refusal.status) == (name, 400)
+    assert refusal.message.startswith(f"{name}: ")
+
+
+BEGUN = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, None),
+        ({"continue_final_message": True, "add_generation_prompt": False}, None),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"continue_final_message": False}, "messages"),
+        ({"add_generation_prompt": True}, "messages"),
+    ],
+)
+def test_an_answer_that_is_begun_is_continued_and_nothing_else(fields: dict[str, object], param: str | None) -> None:
+    refusal = parse(messages=BEGUN, **fields).unsupported
+    assert (refusal.param if refusal else None) == param
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"file_id": "f"}},
+    ],
+)
+def test_a_part_that_a_text_model_cannot_read_is_noted_with_its_place(part: dict[str, object]) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "Look:"}, part]}]
+    refusal = parse(messages=messages).unsupported
+    assert refusal is not None
+    assert refusal.param == "messages[0].content[1]"
 
 
 def test_the_form_of_the_answer_and_its_scores_arrive() -> None:

@@ -48,13 +48,65 @@ def test_in_the_callers_own_dialect_all_goes_out_as_it_came_but_for_the_model() 
 
 
 def test_members_that_only_we_know_do_not_reach_a_cloud_that_refuses_them() -> None:
-    ours: Body = {"seed": 1, "min_tokens": 2, "ignore_eos": True, "repetition_penalty": 1.1, "guided_json": SCHEMA}
+    ours: Body = {"seed": 1, "min_tokens": 0, "ignore_eos": False, "repetition_penalty": 1, "guided_json": SCHEMA}
     body = sent("anthropic", "anthropic", output_config=None, thinking=None, **ours)
     assert not set(ours) & set(body)
     assert body["output_config"] == {
         "format": {"type": "json_schema", "schema": {**SCHEMA, "additionalProperties": False}}
     }
     assert read("anthropic", body).schema is not None
+
+
+LOST: Body = {
+    "min_p": 0.1,
+    "frequency_penalty": 0.5,
+    "presence_penalty": -0.5,
+    "repetition_penalty": 1.1,
+    "logit_bias": {"5": 1},
+    "min_tokens": 2,
+    "ignore_eos": True,
+    "stop_token_ids": [3],
+    "include_stop_str_in_output": True,
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize(("kind", "to"), [*ACROSS, ("anthropic", "anthropic")])
+def test_what_a_cloud_has_no_word_for_is_refused_and_never_dropped(kind: CloudKind, to: CloudKind, name: str) -> None:
+    if to == "openai" and name in ("frequency_penalty", "presence_penalty", "logit_bias"):
+        assert sent(kind, to, **{name: LOST[name]})[name] == LOST[name]
+        return
+    with pytest.raises(InvalidRequest, match="has no word for it") as refused:
+        sent(kind, to, **{name: LOST[name]})
+    assert refused.value.param == name
+
+
+def test_scores_of_tokens_are_asked_of_clouds_that_have_them() -> None:
+    with pytest.raises(InvalidRequest, match="logprobs: this cloud"):
+        sent("openai", "anthropic", logprobs=True)
+    assert sent("openai", "openai", logprobs=True)["logprobs"] is True
+
+
+def bare(prompt: object, to: CloudKind = "openai") -> Body:
+    """What a cloud would get of a completion that goes on from `prompt`."""
+    raw = json.dumps({"model": "small", "prompt": prompt, "echo": True, "stream": True}).encode()
+    draft = drafted(Source.of("openai", raw, {}, "completions"), Target(to, "large"), "x", 1.0)
+    assert draft.asking == "completions"
+    body: Body = json.loads(draft.body)
+    return body
+
+
+def test_a_bare_text_goes_out_as_it_is_and_is_said_again_here_alone() -> None:
+    expected = {"model": "large", "prompt": "Once", "stream": True, "stream_options": {"include_usage": True}}
+    assert bare("Once") == expected
+    assert bare(["Once"]) == expected | {"prompt": ["Once"]}
+
+
+@pytest.mark.parametrize(("prompt", "to"), [([1, 2], "openai"), ([[1]], "openai"), ("Once", "anthropic")])
+def test_token_ids_stay_here_and_a_cloud_that_only_talks_goes_on_from_nothing(prompt: object, to: CloudKind) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        bare(prompt, to)
+    assert refused.value.param == "prompt"
 
 
 @pytest.mark.parametrize(("kind", "to"), ACROSS)

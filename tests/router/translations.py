@@ -112,7 +112,6 @@ CHAT: Body = {
     "stream": True,
     "user": "somebody",
     "parallel_tool_calls": False,
-    "logprobs": True,
     "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
     "tools": [
         {"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": PARAMETERS}},

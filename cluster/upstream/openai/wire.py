@@ -49,7 +49,8 @@ class OpenAIWire:
         return f"data: {compact(tree)}\n\n".encode() if is_event else compact(tree).encode()
 
 
-def _usage(asked: Asked, usage: Usage, cost_usd: float) -> Json:
+def usage_tree(asked: Asked, usage: Usage, cost_usd: float) -> Json:
+    """What an answer has used, as the protocol tells it."""
     tree: Json = {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -86,7 +87,7 @@ def _whole(asked: Asked, reply: Reply, telling: Telling) -> Frame:
         "choices": [{"index": index, **choice} for index in range(asked.choices)],
     }
     if telling.usage is not None:
-        tree["usage"] = _usage(asked, telling.usage, telling.cost_usd)
+        tree["usage"] = usage_tree(asked, telling.usage, telling.cost_usd)
     return Frame(compact(tree).encode(), reply.usage.output)
 
 
@@ -104,5 +105,5 @@ def _stream(asked: Asked, reply: Reply, telling: Telling) -> Iterator[Frame]:
         finish = "stop" if telling.quirk is FaultKind.STOP_WITH_CALLS and reply.calls else FINISHES[reply.stop]
         yield chunks.chunk(index, CALLS if telling.quirk is FaultKind.EMPTY_CALLS else {}, finish, is_turn=True)
     if asked.is_usage_wanted and telling.usage is not None:
-        yield chunks.last(_usage(asked, telling.usage, telling.cost_usd))
+        yield chunks.last(usage_tree(asked, telling.usage, telling.cost_usd))
     yield Frame(b"data: [DONE]\n\n", is_turn=True)

@@ -102,6 +102,8 @@ class Sampler:
             np.subtract(edited, edited[likeliest], out=weights)
             weights *= np.float32(1 / sampling.temperature)
             np.exp(weights, out=weights)
+        if sampling.min_p > 0:  # the likeliest weighs 1
+            weights[weights < np.float32(sampling.min_p)] = 0
         tokens: NDArray[np.int64] | None = None
         if 0 < sampling.top_k < len(weights):
             tokens = heaviest(weights, sampling.top_k)
@@ -114,22 +116,20 @@ class Sampler:
         return place if tokens is None else int(tokens[place])
 
     def _edited(self, logits: Logits, sequence: Sequence) -> Logits:
-        """`logits` with penalty and forbidden tokens; itself if there is no such.
+        """`logits` with the request's own changes and forbidden tokens; itself if there is no such.
 
         A grammar decides over `min_tokens`: where it allows nothing but the end, the end it is.
         """
-        penalty = sequence.sampling.repetition_penalty
-        is_end_forbidden = sequence.generated < sequence.sampling.min_tokens and sequence.constraint is None
-        if sequence.seen is None and not is_end_forbidden and sequence.constraint is None:
+        sampling = sequence.sampling
+        is_end_forbidden = sequence.generated < sampling.min_tokens and sequence.constraint is None
+        if not sequence.edits.has_any and not is_end_forbidden and sequence.constraint is None:
             return logits
         edited = self._edits
         np.copyto(edited, logits)
-        if sequence.seen is not None:
-            seen = sequence.seen.ids
-            values = edited[seen]
-            edited[seen] = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
+        sequence.edits.apply(edited)
         if is_end_forbidden:
             edited[self._eos] = -np.inf
+            edited[list(sampling.stop_token_ids)] = -np.inf
         if sequence.constraint is not None:
             keep_allowed(edited, sequence.constraint.mask())
         return edited

@@ -23,8 +23,10 @@ class Answer:
         is_clamped: bool = False,
     ) -> None:
         self._detokenizer = detokenizer
-        self._stops = StopFilter(sampling.stop)
+        self._stops = StopFilter(sampling.stop, keeps_stop=sampling.keeps_stop)
         self._end_ids = () if sampling.ignore_eos else end_ids
+        self._stop_ids = frozenset(sampling.stop_token_ids)
+        self._keeps_stop = sampling.keeps_stop
         self._min_tokens = sampling.min_tokens
         self._limit = limit
         self._at_limit = Finish.CONTEXT if is_clamped else Finish.LENGTH
@@ -41,6 +43,8 @@ class Answer:
         self.generated += 1
         if token in self._end_ids:
             return self._finished("", Finish.END)
+        if token in self._stop_ids:
+            return self._stopped(token)
         text = self._checked(self._detokenizer.push(token))
         if self.stop_sequence is not None:
             return text, Finish.STOP
@@ -56,6 +60,11 @@ class Answer:
         """What was held back, when no more tokens come."""
         text = self._checked(self._detokenizer.flush())
         return text if self.stop_sequence is not None else text + self._stops.flush()
+
+    def _stopped(self, token: int) -> tuple[str, Finish]:
+        """`token` ends the answer by its id."""
+        text = self._checked(self._detokenizer.push(token)) if self._keeps_stop else ""
+        return (text, Finish.STOP) if self.stop_sequence is not None else self._finished(text, Finish.STOP)
 
     def _finished(self, text: str, finish: Finish) -> tuple[str, Finish]:
         text += self.rest()

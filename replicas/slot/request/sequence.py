@@ -8,7 +8,6 @@ writes the same positions again in the same way, so it goes on with the very bit
 
 import math
 import secrets
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from replicas.errors import ShoalError
 from replicas.grammar import Constraint
 from replicas.slot.request.answer import Answer
 from replicas.slot.request.choice import Choice
+from replicas.slot.request.edits import Edits
 from replicas.slot.request.lane import Lane
 from replicas.slot.request.lookup import Lookup
 from replicas.slot.request.record import Record
@@ -26,25 +26,6 @@ from replicas.slot.request.saved import Saved
 # A dictated run shorter than this is decoded with everyone else's tokens, which is cheaper (measured on the bundled
 # model, two cores: four tokens of one row take 18 ms, one token of eight rows 28 ms). Longer ones are cut.
 RUN_LEAST, RUN_MOST = 4, 16
-
-
-class SeenTokens:
-    """The different tokens of prompt and output, for the repetition penalty."""
-
-    def __init__(self, tokens: Iterable[int], capacity: int) -> None:
-        self._set: set[int] = set()
-        self._ids = np.empty(capacity, np.int64)
-        for token in tokens:
-            self.add(token)
-
-    def add(self, token: int) -> None:
-        if token not in self._set:
-            self._ids[len(self._set)] = token
-            self._set.add(token)
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        return self._ids[: len(self._set)]
 
 
 class Sequence:
@@ -66,10 +47,9 @@ class Sequence:
         self.sink = sink
         self.constraint = constraint
         self.seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
-        has_penalty = sampling.repetition_penalty != 1
-        self.seen = SeenTokens(prompt, len(prompt) + limit) if has_penalty else None
+        self.edits = Edits(sampling, prompt, limit)
         is_greedy = sampling.temperature == 0 or sampling.top_k == 1
-        self.is_plain_greedy = is_greedy and not has_penalty and sampling.min_tokens == 0 and constraint is None
+        self.is_plain_greedy = is_greedy and not self.edits.has_any and sampling.min_tokens == 0 and constraint is None
         self.tokens = list(prompt)
         self.base = len(prompt)
         self.length = 0
@@ -141,8 +121,7 @@ class Sequence:
         token = choice.token
         self.tokens.append(token)
         self.record.chosen(choice, now_s)
-        if self.seen is not None:
-            self.seen.add(token)
+        self.edits.add(token)
         text, finish = self.answer.take(token)
         if self.constraint is not None and finish is None:
             self.constraint.accept(token)

@@ -21,7 +21,7 @@ REPLY = Reply("I look.", "Well, well", (Called("find", {"key": "é"}), Called("l
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", WIRES)
 def test_an_answer_is_on_the_wire_as_it_was(dialect: Dialect, is_stream: bool) -> None:
     asked = Asked(dialect, "model-1", "look", "look", is_stream=is_stream)
     frames = WIRES[dialect].write(asked, REPLY, Telling("0123", 1_767_225_600, USAGE, 0.00025))

@@ -1,0 +1,88 @@
+"""Embeddings of a cloud's model: texts go through the same guard, budgets and books as requests for answers.
+
+Only clouds of kind openai have any, and only texts are sent: who guards what leaves cannot read token ids. Vectors of
+another model are no substitute, so nobody takes over where the cloud cannot be asked.
+"""
+
+import json
+from dataclasses import replace
+from functools import partial
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.accounts import is_private, key_of, payer_of
+from deployments.clouds import CloudModel
+from deployments.desk import JSON, Desk, off_loop
+from deployments.errand import fetched
+from deployments.event_stream import unless_disconnected
+from deployments.money import Cause, entry_of
+from replicas.cloud.answer import Spent
+from replicas.cloud.fields import count, fields, number
+from replicas.cloud.release import Draft
+from replicas.engine import Message, Sampling, Usage
+from replicas.errors import BudgetSpent, InvalidRequest
+from router.body import parsed_json
+from router.call import Call
+from router.openai.embeddings import EmbeddingsCall
+from router.origin import origin_of
+from router.policy.decision import Decision
+from router.policy.features import tokens_in
+
+
+class CloudEmbedding:
+    """Asks clouds for embeddings, on the books of `desk`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._answerer = desk.answerer
+
+    async def respond(self, request: Request, body: bytes, asked: EmbeddingsCall) -> Response:
+        """The cloud's answer. Raises Withheld, BudgetSpent, Unavailable, InvalidRequest, CloudError."""
+        call = _call(request, asked)
+        budget = await self._answerer.money.budgets.state(call.origin.payer)
+        decision = await off_loop(len(body), partial(self._answerer.policy.decide, call, budget))
+        cloud = self._cloud(decision)
+        sent = {**fields(parsed_json(body)), "model": cloud.target.model}
+        deadline_s = self._answerer.plan.http.request_deadline_s
+        draft = Draft(call.id, "openai", json.dumps(sent).encode("ascii"), (), deadline_s, "embeddings")
+        told = await unless_disconnected(request, self._paid(request, draft, cloud, decision, call))
+        headers = {"x-shoal-model": cloud.candidate.name}
+        return Response(json.dumps({**told, "model": asked.model}), headers=headers, media_type=JSON)
+
+    def _cloud(self, decision: Decision) -> CloudModel:
+        if decision.is_degraded:
+            raise BudgetSpent()
+        cloud = next((self._answerer.clouds.models.get(name) for name in decision.names), None)
+        if cloud is None:
+            raise decision.refusal()
+        if cloud.kind != "openai":
+            raise InvalidRequest(f"model: {cloud.candidate.name} gives no embeddings", "model")
+        return cloud
+
+    async def _paid(
+        self, request: Request, draft: Draft, cloud: CloudModel, decision: Decision, call: Call
+    ) -> dict[str, object]:
+        """The cloud's body, paid for: money is held before, and what it cost entered after."""
+        money, payer = self._answerer.money, call.origin.payer
+        worst_usd = cloud.worst_usd(len(draft.body), 0)
+        async with money.budgets.held(payer, worst_usd, draft.deadline_s) as hold:
+            with self._desk.accounts.opened(key_of(request), cloud.candidate.name, tokens_in(call)):
+                told = await fetched(cloud, draft, self._answerer.policy.guard, decision.marking)
+            used = fields(told.get("usage"))
+            usage = Usage(count(used.get("prompt_tokens")), 0)
+            hold.cost_usd = cloud.cost_usd(Spent(usage, cost_usd=number(used.get("cost")), is_settled=True))
+            cause = Cause.of(call.origin, decision, cloud.candidate.name)
+            money.enter(entry_of(cause, usage, hold.cost_usd, None))
+        return dict(told)
+
+
+def _call(request: Request, asked: EmbeddingsCall) -> Call:
+    """What is to be embedded as a call, for the policy and the guard."""
+    texts = tuple(Message("user", text) for text in asked.inputs if isinstance(text, str))
+    if len(texts) < len(asked.inputs):
+        raise InvalidRequest("input: token ids stay with the local models; send text to a cloud", "input")
+    key = key_of(request)
+    origin = replace(origin_of(request.headers), payer=payer_of(key), is_tenant_private=is_private(key))
+    return Call(f"embd-{uuid4().hex}", asked.model, texts, Sampling(1), origin=origin)
