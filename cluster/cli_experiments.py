@@ -1,4 +1,4 @@
-"""`shoal experiments`: what experiments there are and what they have shown, from the journal. No instance has to run."""
+"""`shoal experiments`: which there are and what they have shown, from the journal. No instance has to run."""
 
 import time
 from collections import Counter
@@ -24,7 +24,9 @@ from router.experiments.report import Report, report
 experiments_app = typer.Typer(no_args_is_help=True, help="Experiments between policies, models and prompts.")
 
 DAY_S = 86_400.0
-DaysOption = Annotated[float, typer.Option("--days", min=0.001, max=3660, help="So far back; default: all that is kept.")]
+DaysOption = Annotated[
+    float, typer.Option("--days", min=0.001, max=3660, help="So far back; default: all that is kept.")
+]
 
 
 @experiments_app.command("list")
@@ -32,7 +34,9 @@ def list_experiments(config: ConfigOption = None, as_json: JsonOption = False) -
     """Show the experiments of the settings, and how many decisions are in the journal of each variant."""
     experiments = configured(config)
     with opened(config) as store:
-        counts = {one.name: Counter(entry.variant for entry in store.decisions.since(0.0, one.name)) for one in experiments}
+        counts = {
+            one.name: Counter(entry.variant for entry in store.decisions.since(0.0, one.name)) for one in experiments
+        }
     rows = [told(one, counts[one.name]) for one in experiments]
     if as_json:
         print_json(rows)

@@ -78,8 +78,8 @@ def _secrets(one: Experiment, routing: Routing, where: str) -> Iterator[str]:
     for variant in [variant for variant in one.variants if variant.system]:
         if found := guard.findings([variant.system]):
             yield (
-                f"{where}: the system prompt of {variant.name!r} holds what is private ({', '.join(found)}): no request "
-                "with it could go to a cloud; take it out"
+                f"{where}: the system prompt of {variant.name!r} holds what is private ({', '.join(found)}): no "
+                "request with it could go to a cloud; take it out"
             )
 
 

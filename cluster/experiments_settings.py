@@ -1,4 +1,4 @@
-"""The sections `journal:` and `experiments:` of the settings; cluster/experiments.py turns the second into experiments."""
+"""The sections `journal:` and `experiments:` of the settings; cluster/experiments.py reads the second one."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ class JournalSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _may_be_off(cls, written: object) -> object:
-        switched = {"on": True, "off": False}.get(written, None) if isinstance(written, str) else written
+        switched = {"on": True, "off": False}.get(written) if isinstance(written, str) else written
         return {"enabled": switched} if isinstance(switched, bool) else written
 
 

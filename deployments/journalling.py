@@ -31,9 +31,7 @@ def joined_archive(plan: AppPlan) -> Archive | None:
     return Archive(store, plan.journal_days, _lost)
 
 
-def followed(
-    work: Prepared | Routed, chunks: AsyncGenerator[list[Chunk], None]
-) -> AsyncGenerator[list[Chunk], None]:
+def followed(work: Prepared | Routed, chunks: AsyncGenerator[list[Chunk], None]) -> AsyncGenerator[list[Chunk], None]:
     """`chunks` of `work`, on record."""
     return chunks if work.record is None else work.record.follow(work, chunks)
 

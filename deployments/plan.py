@@ -13,6 +13,7 @@ from replicas.cloud.release import CloudKind
 from replicas.engine import Determinism
 from replicas.slot.start.sizing import MOST_SLOTS
 from router.budget import Budget
+from router.experiments.experiment import Experiment
 from router.policy.candidate import Candidate
 from router.policy.rule import Routing
 from router.prices import Price
@@ -120,6 +121,8 @@ class AppPlan:
     clouds: tuple[CloudPlan, ...] = ()
     budgets: tuple[Budget, ...] = ()
     baseline: Price | None = None  # what savings are counted against
+    experiments: tuple[Experiment, ...] = ()
+    journal_days: float | None = None  # that decisions are kept; None: they are not
 
     @property
     def routes(self) -> Routing:

@@ -36,4 +36,4 @@ def variant_of(experiment: Experiment, unit: str) -> Variant | None:
 def point(*texts: str) -> float:
     """A number in [0, 1) that `texts` alone decide, evenly spread."""
     told = "\0".join(texts).encode("utf-8", "replace")
-    return int.from_bytes(blake2b(told, digest_size=POINT_BYTES).digest()) / 2 ** (8 * POINT_BYTES)
+    return int.from_bytes(blake2b(told, digest_size=POINT_BYTES).digest(), "big") / float(1 << 8 * POINT_BYTES)

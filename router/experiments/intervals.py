@@ -3,7 +3,7 @@ likes the answer needs sequential.py.
 
 Wilson, "Probable Inference, the Law of Succession, and Statistical Inference" (JASA 22, 1927); Newcombe, "Interval
 Estimation for the Difference between Independent Proportions" (Statistics in Medicine 17, 1998), his method 10. Both
-are for proportions. Scores between 0 and 1 vary at most as much as those, so for them the intervals are rather too wide.
+are for proportions. Scores between 0 and 1 vary at most as much as those; for them the intervals are rather too wide.
 """
 
 from collections.abc import Sequence

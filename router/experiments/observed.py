@@ -7,6 +7,7 @@ decision whose caller left before the end says nothing of success.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import fsum
 
 from router.journal.entry import JournalEntry, Outcome
 
@@ -49,7 +50,7 @@ class Measure:
     @property
     def mean(self) -> float | None:
         """Of the units' means."""
-        return sum(one.sum / one.count for one in self.means.values()) / len(self.means) if self.means else None
+        return fsum(one.sum / one.count for one in self.means.values()) / len(self.means) if self.means else None
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ SYSTEM_ROLES = ("system", "developer")
 
 def takes_system(call: Call) -> bool:
     """`call` is a conversation; a bare prompt to be continued has no place for a system prompt."""
-    return bool(call.messages)
+    return call.raw is None
 
 
 def with_system(call: Call, prefix: str) -> Call:

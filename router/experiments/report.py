@@ -65,9 +65,7 @@ def report(experiment: str, names: Sequence[str], entries: Iterable[JournalEntry
         for measure in observed[name].by_name
         if (comparison := _comparison(name, measure, observed, control, level)) is not None
     ]
-    return Report(
-        experiment, level, tuple(_alone(name, observed[name], level) for name in names), tuple(compared)
-    )
+    return Report(experiment, level, tuple(_alone(name, observed[name], level) for name in names), tuple(compared))
 
 
 def _alone(name: str, seen: Observed, level: float) -> VariantReport:
@@ -106,9 +104,7 @@ def p_value_of(first: Measure, second: Measure) -> float:
     """The sequential test on the first values of all units, in the order in which they became known."""
     test = SequentialTest()
     arms: tuple[tuple[Arm, Measure], ...] = ((0, first), (1, second))
-    known = sorted(
-        (one.at, unit, arm, one.value) for arm, measure in arms for unit, one in measure.firsts.items()
-    )
+    known = sorted((one.at, unit, arm, one.value) for arm, measure in arms for unit, one in measure.firsts.items())
     for _, _, arm, value in known:
         test.add(arm, value)
     return test.p_value

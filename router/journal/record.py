@@ -59,9 +59,7 @@ class Record:
         self._error: BaseException | None = None
         self._generated = 0
 
-    async def follow(
-        self, work: Work, chunks: AsyncGenerator[list[Chunk], None]
-    ) -> AsyncGenerator[list[Chunk], None]:
+    async def follow(self, work: Work, chunks: AsyncGenerator[list[Chunk], None]) -> AsyncGenerator[list[Chunk], None]:
         """`chunks` of `work`, as they come. Once only."""
         try:
             async with aclosing(chunks) as stream:
