@@ -16,6 +16,7 @@ from router.call import Call
 from router.journal.entry import Feature, JournalEntry, Option, Outcome, Result
 from router.journal.record import Made, Record
 from router.label import label
+from router.learned.traits import TRAITS, traits_of
 from router.policy.condition import HEADER, WHOLE
 from router.policy.decision import Decision
 from router.policy.features import Seen, features_of
@@ -80,7 +81,7 @@ def entry_of(made: Made, result: Result) -> JournalEntry:
         is_private=is_private,
         options=tuple(_options(decision)),
         result=result,
-        features=public({**features_of(seen, SEEN), **decision.features}, is_private=is_private),
+        features=public({**features_of(seen, SEEN), **decision.features}, is_private=is_private) | _traits(made),
         experiment="" if trial is None else trial.experiment,
         variant="" if trial is None else trial.variant,
     )
@@ -98,6 +99,11 @@ def public(features: Mapping[str, Feature], *, is_private: bool) -> dict[str, Fe
         for name, value in features.items()
         if not name.startswith(HEADER) and not (is_private and isinstance(value, str))
     }
+
+
+def _traits(made: Made) -> dict[str, Feature]:
+    """What learned routing learns from: numbers and hashes; nothing of a private request."""
+    return {} if made.decision.marking.is_private else {TRAITS: traits_of(made.call).line}
 
 
 def _options(decision: Decision) -> list[Option]:

@@ -11,10 +11,7 @@ from router.chain.failure import Reason
 from router.journal.entry import Feature, JournalEntry
 from router.learned.offpolicy import CLOUD, LOCAL, Logged
 from router.learned.training import Example
-from router.learned.traits import Traits
-
-TRAITS = "traits"
-"""The feature of a journal's entry that holds them."""
+from router.learned.traits import TRAITS, Traits
 
 REJECTED_WEIGHT = 0.5
 """A choice: the gate's word is worth half of a caller's."""

@@ -15,6 +15,9 @@ from router.policy.features import last_words, tokens_in
 from router.policy.language import is_code, language_of
 
 SCHEMA = 1
+TRAITS = "traits"
+"""The feature of a journal's entry that holds them."""
+
 HEAD_CHARS, TAIL_CHARS = 1000, 500
 """What is read of a long text, about a millisecond: what is asked stands at its beginning or at its end."""
 

@@ -2,10 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
+
 from router.chain.failure import Reason
 from router.journal.entry import Feedback, JournalEntry, Option, Outcome, Result, Try
-from router.learned.examples import TRAITS, cloud_quality, examples_of, logged_of, most_scored
-from router.learned.traits import traits_of
+from router.journal.journal import entry_of
+from router.journal.record import Made
+from router.learned.examples import cloud_quality, examples_of, logged_of, most_scored
+from router.learned.traits import TRAITS, traits_of
+from router.origin import Origin
+from tests.router.asked import policy
 from tests.router.learned.made import asked
 
 LINE = traits_of(asked("hello")).line
@@ -75,3 +81,11 @@ def test_who_was_scored_most_and_how_well_the_clouds_do() -> None:
     assert most_scored([by_cloud], is_cloud) is None
     assert round(cloud_quality(entries, is_cloud), 3) == 0.667
     assert cloud_quality([SCORED], is_cloud) == 1.0
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+def test_the_journal_keeps_the_traits_of_requests_that_are_not_private(is_private: bool) -> None:
+    request = replace(asked("What is 12 * 3?"), origin=Origin(is_private=is_private))
+    made = Made(request, policy().decide(request), "ok", 1.0)
+    features = entry_of(made, Result(Outcome.ANSWERED, "small")).features
+    assert features.get(TRAITS) == (None if is_private else traits_of(request).line)
