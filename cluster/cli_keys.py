@@ -36,17 +36,18 @@ class _Used:
 
 
 @keys_app.command("create")
-def create(
+def create(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     name: Annotated[str, typer.Argument(help="What the key is for; shown by `list`.")],
     scope: Annotated[list[Scope] | None, typer.Option(help="May be repeated; default all but admin.")] = None,
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help=LIMIT_HELP)] = None,
     weight: Annotated[float, typer.Option(min=0.01, max=100, help="Its share where keys wait for each other.")] = 1.0,
+    private: Annotated[bool, typer.Option("--private", help="What is asked with it never leaves for a cloud.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and show its secret, once: it is not kept. From then on the service wants a key from everybody."""
     scopes = frozenset(scope) if scope else USUAL
-    key = Key(new_id(), name, time.time(), scopes, limits_of(limit or []), weight)
+    key = Key(new_id(), name, time.time(), scopes, limits_of(limit or []), weight, is_private=private)
     text, digest = created(key.id)
     with opened(config) as store:
         store.keys.add(StoredKey(key, digest))
@@ -109,6 +110,7 @@ def told(key: Key, used: _Used) -> dict[str, object]:
         "scopes": sorted(key.scopes),
         "limits": asdict(key.limits),
         "weight": key.weight,
+        "private": key.is_private,
         "created_at": _iso(key.created_at),
         "revoked_at": None if key.revoked_at is None else _iso(key.revoked_at),
         "used": asdict(used),
@@ -125,6 +127,7 @@ def table(rows: list[dict[str, object]]) -> Table:
         assert isinstance(used, dict)
         assert isinstance(scopes, list)
         words = [f"{limit:,} {name.replace('_per_', '/')}" for name, limit in limits.items() if limit is not None]
+        words += ["private"] if row["private"] else []
         state = "active" if row["revoked_at"] is None else "revoked"
         counts = (used["last_day"] or "-", f"{used['requests']:,}", f"{used['tokens']:,}")
         shown.add_row(str(row["id"]), state, *counts, Text(str(row["name"])), " ".join(scopes), ", ".join(words) or "-")

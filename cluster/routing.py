@@ -5,16 +5,27 @@ What a rule sends to may be a ready-made policy, a chain, a model by any of its 
 
 from collections.abc import Iterator, Mapping
 
+from cluster.learned_settings import learning_of
 from cluster.money_settings import prices_of
-from cluster.routing_settings import CloudModelSettings, CloudSettings, ConditionSettings, RuleSettings
+from cluster.routing_settings import (
+    CloudModelSettings,
+    CloudSettings,
+    ConditionSettings,
+    RoutingSettings,
+    RuleSettings,
+)
 from cluster.settings import Settings
 from replicas.errors import NotFound, SettingsError
+from router.chain.backoff import Retries
+from router.chain.breaker import Limits
+from router.chain.judge import PROMPT, Judging
+from router.chain.terms import Terms
 from router.policy.candidate import Candidate, by_name
 from router.policy.check import check
 from router.policy.condition import HEADER, Condition, all_of, any_of, one
 from router.policy.constraints import Like, OneOf, Range
 from router.policy.features import AUTO
-from router.policy.rule import POLICIES, PolicyName, Routing, Rule
+from router.policy.rule import LEARNED, POLICIES, PolicyName, Routing, Rule
 from router.prices import Price, PriceList
 
 DAY_MIN = 24 * 60
@@ -23,7 +34,7 @@ DAY_MIN = 24 * 60
 def routing_of(settings: Settings, contexts: Mapping[str, int] | None = None) -> Routing:
     """The routing; `contexts` are the contexts of local models, by name, as far as known. Raises SettingsError."""
     candidates = _candidates(settings, contexts or {})
-    names = _Names(candidates, settings.routing.chains)
+    names = Names(candidates, settings.routing.chains)
     privacy = settings.routing.privacy
     routing = Routing(
         candidates,
@@ -33,9 +44,16 @@ def routing_of(settings: Settings, contexts: Mapping[str, int] | None = None) ->
         tuple(address.lower() for address in privacy.harmless_addresses),
         settings.routing.time_zone,
         settings.routing.at_limit,
+        Retries(**settings.routing.retries.model_dump()),
+        Limits(**settings.routing.breaker.model_dump()),
+        learning=learning_of(settings.routing.learned, is_used=_is_learned(settings.routing)),
     )
     check(routing)
     return routing
+
+
+def _is_learned(routing: RoutingSettings) -> bool:
+    return routing.policy == LEARNED or any(rule.to == (LEARNED,) for rule in routing.rules)
 
 
 def _candidates(settings: Settings, contexts: Mapping[str, int]) -> tuple[Candidate, ...]:
@@ -70,7 +88,7 @@ def _price(cloud: CloudSettings, model: CloudModelSettings, prices: PriceList) -
         raise SettingsError(f"clouds: {cloud.name}/{model.name}: {missing}") from missing
 
 
-class _Names:
+class Names:
     """What a rule may send to. Raises SettingsError where a name means two things, or a chain's means none."""
 
     def __init__(self, candidates: tuple[Candidate, ...], chains: Mapping[str, tuple[str, ...]]) -> None:
@@ -96,18 +114,29 @@ class _Names:
         if len(to) == 1 and to[0] in POLICIES:
             return (), next(policy for policy in POLICIES if policy == to[0])
         listed = [model for name in to for model in self._chains.get(name, (name,))]
-        named = (self._models[name].name if name in self._models else name for name in listed)
+        named = (self.resolved(name) for name in listed)
         return tuple(dict.fromkeys(named)), None
 
+    def resolved(self, name: str) -> str:
+        """A candidate's own name; an unknown one stays, for the check."""
+        return self._models[name].name if name in self._models else name
 
-def _rule(rule: RuleSettings, names: _Names) -> Rule:
+
+def _rule(rule: RuleSettings, names: Names) -> Rule:
     to, policy = names.target(rule.to)
     try:
         boxes = _condition(rule.when).boxes
     except OverflowError as error:
         raise SettingsError(f"routing.rules: {rule.name!r} has {error}; split it") from error
     when = Condition(tuple({"model": _like((AUTO,)), **box} for box in boxes))
-    return Rule(rule.name, when, to, policy, rule.private)
+    return Rule(rule.name, when, to, policy, rule.private, _terms(rule, names))
+
+
+def _terms(rule: RuleSettings, names: Names) -> Terms:
+    gate = rule.gate
+    judge = names.resolved(gate.judge.model) if gate.judge.model is not None else None
+    judging = None if judge is None else Judging(judge, gate.judge.prompt or PROMPT, gate.judge.wait_s)
+    return Terms(gate.bar, judging, gate.serves_rejected, rule.hedge_after_s, rule.patience_s)
 
 
 def _condition(written: ConditionSettings) -> Condition:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from cluster.chain_settings import BreakerSettings, GateSettings, RetrySettings, Seconds
+from cluster.learned_settings import LearnedSettings
 from cluster.section import Section
 from replicas.cloud.release import CloudKind
 from router.policy.rule import AtLimit, PolicyName
@@ -107,12 +109,16 @@ class ConditionSettings(Section):
 
 
 class RuleSettings(Section):
-    """Who answers what `when` holds for. `private` makes such requests private."""
+    """Who answers what `when` holds for. `private` makes such requests private. After `hedge_after_s` the second model
+    is asked beside the first; one that says nothing for `patience_s` is given up while another is left."""
 
     name: str = Field(pattern=r"^[ -~]{1,64}$")
     when: ConditionSettings = ConditionSettings()
     to: Texts
     private: bool = False
+    gate: GateSettings = GateSettings()
+    hedge_after_s: Seconds | None = None
+    patience_s: Seconds | None = None
 
 
 class PrivacySettings(Section):
@@ -131,3 +137,6 @@ class RoutingSettings(Section):
     privacy: PrivacySettings = PrivacySettings()
     time_zone: str = "UTC"
     at_limit: AtLimit = "degrade"
+    learned: LearnedSettings = LearnedSettings()
+    retries: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()

@@ -73,6 +73,11 @@ def payer_of(key: Key | None, job: str = "") -> Payer:
     return Payer(job=job) if key is None else Payer(key.id, key.name, job)
 
 
+def is_private(key: Key | None) -> bool:
+    """Whatever is asked with `key` stays here."""
+    return key is not None and key.is_private
+
+
 def key_of(request: Request) -> Key | None:
     """The key that a request came in with."""
     key = getattr(request.state, "key", None)

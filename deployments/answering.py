@@ -1,5 +1,5 @@
 """From a call in no dialect to chunks: picks the pool, has its prompt made, runs it, reads the calls in the answer.
-A call that a cloud may answer gets a chain instead, in which local pools are links like others.
+A call that several may answer gets a chain instead, in which local pools are links like clouds.
 
 Used by every process that asks for answers: the ingress for HTTP requests, swarm shards for theirs.
 """
@@ -8,35 +8,36 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.clouds import Clouds, LocalBackend, PaidBackend
+from deployments.chains import Chains, Wanted
+from deployments.clouds import Clouds
 from deployments.delivery import Delivery
 from deployments.engines import build_tokenizer
+from deployments.journalling import followed, joined_archive
 from deployments.money import Cause, Money, joined_money
-from deployments.plan import APP_NAME, AppPlan, PoolPlan
+from deployments.plan import APP_NAME, EPOCH, AppPlan, PoolPlan
 from deployments.pool_adapters import PoolAdapters
 from deployments.pool_client import PoolClient
+from deployments.prepared import Prepared, Run
 from deployments.prompting import Prompter
 from deployments.routed import Routed
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
-from replicas.errors import ContextOverflow, EngineFailed, InvalidRequest, NotFound
-from replicas.tools.reader import CallReader
+from replicas.errors import ContextOverflow, EngineFailed, InvalidRequest, NotFound, ShoalError
 from router.budget import State
 from router.call import Call
 from router.catalog import Catalog, ModelCard
-from router.chain.backend import Asked, Link
-from router.chain.chain import Chain
-from router.origin import NOBODY, Origin
+from router.experiments.trials import Experiments
+from router.journal.archive import Archive
+from router.journal.journal import Journal
+from router.policy.candidate import Candidate
 from router.policy.decide import Policy
 from router.policy.decision import Decision
 from router.policy.features import AUTO, tokens_in
@@ -45,37 +46,6 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # of a generation whose replica is lost
 OFF_LOOP_TOKENS = 4000  # of a prompt: more takes the tokenizer longer than a thread's start
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A call that is ready to run: which pool and why, and the generation with its prompt as token ids."""
-
-    pool: PoolPlan
-    generation: Generation
-    reader: Callable[[], CallReader | None] = lambda: None  # a new one for each run
-    blamed: Callable[[InvalidRequest], InvalidRequest] = lambda refusal: refusal  # in words about what was sent
-    decision: Decision | None = None  # None: what is asked can be done by one pool alone
-    origin: Origin = NOBODY
-
-    @property
-    def id(self) -> str:
-        """The call's."""
-        return self.generation.id
-
-    @property
-    def model(self) -> str:
-        """Who answers."""
-        return self.pool.model
-
-    @property
-    def prompt_tokens(self) -> int:
-        """How long the prompt is."""
-        return len(self.generation.prompt)
-
-
-Run: TypeAlias = Callable[[Prepared], AsyncGenerator[list[Chunk], None]]
-"""Runs what is prepared, on whatever conditions the caller has."""
 
 
 def serve_handle(pool: PoolPlan) -> DeploymentHandle[object]:
@@ -91,17 +61,21 @@ class Answerer:
         plan: AppPlan,
         handle_of: Callable[[PoolPlan], DeploymentHandle[object]] = serve_handle,
         money: Money | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self.plan = plan
         self.money = money or Money()
+        self.archive = archive
         self._handle_of = handle_of
-        self.catalog = catalog(plan)
+        self.clouds = Clouds(plan)
+        self.catalog = catalog(plan, self.clouds.candidates)
         self.clients: dict[str, PoolClient] = {}
         self.adapters: dict[str, PoolAdapters] = {}  # of the pools whose adapters are kept here
-        self.clouds = Clouds(plan)
-        self.registry = CollectorRegistry()
         self.policy = Policy(plan.routes, missing=self.clouds.missing)
-        self._chain = Chain(self.registry) if self.clouds.models else None
+        self.experiments = Experiments(plan.experiments, self.policy)
+        self._chains = Chains(self.policy, self.clouds, self.money, plan.http)
+        self.registry = self._chains.registry
+        self.journal = Journal(self.registry, None if archive is None else archive.put)
         self._prompters: dict[str, Prompter] = {}
 
     def start(self) -> None:
@@ -128,14 +102,24 @@ class Answerer:
             await client.close()
         await self.clouds.close()
         await asyncio.to_thread(self.money.close)
+        if self.archive is not None:
+            await asyncio.to_thread(self.archive.close)
 
     def prepare(self, call: Call, budget: State = "ok", run: Run | None = None) -> Prepared | Routed:
-        """Decide who answers, and count. Where a cloud may answer, `run` is for the local models that may too. Raises
+        """Decide who answers, and count. Where several may answer, `run` is for the local models among them. Raises
         NotFound for the model, ContextOverflow for a prompt that fits none of the route, Withheld, BudgetSpent and
         Unavailable where nobody may answer, InvalidRequest."""
-        decision = self.policy.decide(call, budget)
-        if any(name in self.clouds.models for name in decision.names):
-            return self._routed(call, decision, run or self.run)
+        call, decision = self.experiments.decide(call, budget)
+        try:
+            work = self._ready(call, decision, run or self.run)
+        except ShoalError as refusal:
+            self.journal.refused(call, decision, budget, refusal)
+            raise
+        return replace(work, record=self.journal.begun(call, decision, budget))
+
+    def _ready(self, call: Call, decision: Decision, run: Run) -> Prepared | Routed:
+        if self._chains.are_needed(decision):
+            return self._routed(call, decision, run)
         is_asked = decision.by == "model" and not decision.is_degraded
         if decision.is_unknown or (is_asked and decision.names):
             prompter, call = self._resolved(call)
@@ -155,34 +139,23 @@ class Answerer:
         return Prepared(prompter.pool, generation, reader, blamed, decision, call.origin)
 
     def _routed(self, call: Call, decision: Decision, run: Run) -> Routed:
-        """The chain of `decision`, of which nothing is asked yet."""
-        assert self._chain is not None, "there is one where there are clouds"
-        links = tuple(Link(name, self._backend(name, call, decision, run)) for name in decision.names)
-        http = self.plan.http
-        deadline_s = min(call.deadline_s, http.request_deadline_s)
-        return Routed(call, Asked(links, deadline_s, ping_s=http.ping_interval_s), self._chain, decision)
+        """The chain of `decision`, in which `run` is for local models; nothing is asked yet."""
 
-    def _backend(self, name: str, call: Call, decision: Decision, run: Run) -> LocalBackend | PaidBackend:
-        if (cloud := self.clouds.models.get(name)) is not None:
-            return PaidBackend(cloud, call, decision, self.policy.guard, self.money)
-
-        async def answer(left_s: float) -> AsyncGenerator[list[Chunk], None]:
-            make = partial(self._prepared, self._prompters[name], replace(call, deadline_s=left_s), decision)
-            prepared = await asyncio.to_thread(make) if tokens_in(call) > OFF_LOOP_TOKENS else make()
+        async def local(name: str, asked: Call, left_s: float) -> AsyncGenerator[list[Chunk], None]:
+            make = partial(self._prepared, self._prompters[name], replace(asked, deadline_s=left_s), decision)
+            prepared = await asyncio.to_thread(make) if tokens_in(asked) > OFF_LOOP_TOKENS else make()
             async with aclosing(run(prepared)) as stream:
                 async for chunks in stream:
                     yield chunks
 
-        return LocalBackend(answer)
+        return self._chains.routed(Wanted(call, decision, local))
 
     def tokenizer(self, model: str) -> Tokenizer:
         """The tokenizer of a resolved model."""
         return self._prompters[model].tokenizer
 
     def count(self, call: Call) -> int:
-        """How many tokens the prompt of `call` has, however long it is; about how many for a cloud's model."""
-        if self.policy.is_cloud(call.model):
-            return tokens_in(call)
+        """How many tokens the prompt of `call` has for a local model, however long it is."""
         prompter, call = self._resolved(call)
         return len(prompter.prompt(call))
 
@@ -210,6 +183,7 @@ class Answerer:
             async with aclosing(self._texts(prepared)) as stream:
                 async for chunks in stream:
                     tally.count(chunks)
+                    self._observe(prepared.model, chunks)
                     told = chunks if reader is None else reader.read(chunks)
                     # While a call is held until it is whole, an empty list now and then says that it is coming.
                     if told or not chunks or time.monotonic() - told_s > self.plan.http.ping_interval_s:
@@ -217,6 +191,13 @@ class Answerer:
                         told_s = time.monotonic()
                     if reader is not None and reader.has_stopped:
                         return
+
+    def _observe(self, model: str, chunks: Sequence[Chunk]) -> None:
+        """The pace of an answer, when it has ended."""
+        final = chunks[-1].final if chunks else None
+        if final is not None and final.error is None:
+            times = final.timings
+            self.policy.speeds.observe(model, times.queued_s + times.prefill_s, final.usage.generated, times.decode_s)
 
     async def _texts(self, prepared: Prepared) -> AsyncGenerator[list[Chunk], None]:
         delivery = Delivery()
@@ -260,14 +241,14 @@ class Answerer:
         budget = await self.money.budgets.state(call.origin.payer)
         prepared = self.prepare(call, budget)
         chosen = self.run(prepared) if isinstance(prepared, Prepared) else prepared.chunks()
-        async with aclosing(chosen) as stream:
+        async with aclosing(followed(prepared, chosen)) as stream:
             async for chunks in stream:
                 for chunk in chunks:
                     yield chunk
 
 
-def catalog(plan: AppPlan) -> Catalog:
-    """The models that `plan` serves."""
+def catalog(plan: AppPlan, clouds: Sequence[Candidate] = ()) -> Catalog:
+    """The models that `plan` serves, and those of `clouds` that can be asked."""
     cards = [
         ModelCard(
             id=pool.model,
@@ -278,11 +259,15 @@ def catalog(plan: AppPlan) -> Catalog:
         )
         for pool in plan.pools
     ]
-    return Catalog(tuple(cards), plan.default_model)
+    far = [
+        ModelCard(one.name, one.name, EPOCH, one.context_tokens, one.aliases, one.name.partition("/")[0])
+        for one in clouds
+    ]
+    return Catalog(cards, plan.default_model, far)
 
 
 def connect(plan: AppPlan) -> Answerer:
     """An answerer for this process, started. Call it on a running event loop inside the cluster."""
-    answerer = Answerer(plan, money=joined_money(plan))
+    answerer = Answerer(plan, money=joined_money(plan), archive=joined_archive(plan))
     answerer.start()
     return answerer

@@ -6,13 +6,14 @@ are in no plan.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployments.money import Cause, Money
 from deployments.plan import AppPlan, CloudPlan
-from replicas.cloud.answer import Cloud, Spent
+from replicas.cloud.answer import Cloud, CloudChunk, Spent
 from replicas.cloud.errors import CloudRefused
 from replicas.cloud.release import CloudKind, Draft
 from replicas.engine import Chunk, Usage
@@ -21,6 +22,7 @@ from router.call import Call
 from router.chain.cloud import OFF_LOOP_BYTES, CloudBackend
 from router.policy.candidate import Candidate
 from router.policy.decision import Decision
+from router.policy.speed import Speeds
 from router.privacy.guard import Guard
 from router.translate.draft import Target, drafted
 from router.translate.plain import source_of
@@ -69,6 +71,11 @@ class Clouds:
             else:
                 self.missing[one.name] = reasons.get(name, "no client for it runs here")
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Those whose models can be asked."""
+        return [model.candidate for model in self.models.values()]
+
     async def close(self) -> None:
         """Close all connections."""
         for client in self._clients.values():
@@ -83,29 +90,44 @@ class Clouds:
         return ""
 
 
-class PaidBackend:
-    """A cloud's model for one call: drafted when it is asked, money held while it answers, and entered afterwards."""
+@dataclass(frozen=True, slots=True)
+class Escort:
+    """What goes with every request to a cloud: the guard before it, the money for it, and a clock beside it."""
 
-    def __init__(self, model: CloudModel, call: Call, decision: Decision, guard: Guard, money: Money) -> None:
+    guard: Guard
+    money: Money
+    speeds: Speeds
+
+
+class PaidBackend:
+    """A cloud's model for one call: drafted when it is asked, money held while it answers, and entered afterwards.
+
+    An answer that broke off, or whose cloud never counts, is entered with what it is likely to have cost at most; one
+    that ended in the cloud's own error costs nothing.
+    """
+
+    def __init__(self, model: CloudModel, call: Call, decision: Decision, escort: Escort) -> None:
         self._model = model
         self._call = call
         self._decision = decision
-        self._guard = guard
-        self._money = money
+        self._escort = escort
         self._backend: CloudBackend | None = None
         self._size_bytes = 0
         self._usage = Usage(0, 0)
         self._spent_usd = 0.0
+        self._seen = Seen()
 
     async def ask(self, left_s: float) -> AsyncGenerator[list[Chunk], None]:
         """Its answer. Raises Withheld, BudgetSpent, CloudError, ContextOverflow, DeadlineExceeded."""
         self._spent_usd, self._usage = 0.0, Usage(0, 0)
         backend = self._backend = self._backend or await self._made()
         worst_usd = self._model.worst_usd(self._size_bytes, self._call.sampling.max_tokens)
-        async with self._money.budgets.held(self._call.origin.payer, worst_usd, left_s) as hold:
+        async with self._escort.money.budgets.held(self._call.origin.payer, worst_usd, left_s) as hold:
+            seen = self._seen = Seen()
             try:
                 async with aclosing(backend.ask(left_s)) as stream:
                     async for chunks in stream:
+                        seen.count(chunks)
                         yield chunks
             finally:
                 hold.cost_usd = self._spent_usd = backend.spent_usd()
@@ -120,7 +142,7 @@ class PaidBackend:
         is_large = source is not None and len(source.body) >= OFF_LOOP_BYTES
         draft = await asyncio.to_thread(self._draft) if is_large else self._draft()
         self._size_bytes = len(draft.body)
-        return CloudBackend(self._model.client, draft, self._guard, self._decision.marking, self._cost)
+        return CloudBackend(self._model.client, draft, self._escort.guard, self._decision.marking, self._cost)
 
     def _draft(self) -> Draft:
         """Raises CloudRefused for what this kind of cloud cannot be asked: somebody else may do it."""
@@ -131,13 +153,49 @@ class PaidBackend:
             raise CloudRefused(self._model.candidate.name, str(error), error.status, "") from error
 
     def _cost(self, spent: Spent) -> float:
+        if self._seen.is_taken and not spent.is_settled and spent.cost_usd is None:
+            spent = replace(spent, usage=self._likely(spent.usage))
         self._usage = spent.usage
         return self._model.cost_usd(spent)
 
+    def _likely(self, known: Usage) -> Usage:
+        """What an answer has used that was never counted to its end: rather too much than too little. Of one that came
+        as a whole and cannot be read, all that it was allowed."""
+        prompt = known.prompt or self._size_bytes // BYTES_PER_TOKEN
+        said = max(known.generated, self._seen.characters // BYTES_PER_TOKEN)
+        is_unread = not self._call.is_stream and not self._seen.characters
+        return replace(known, prompt=prompt, generated=self._call.sampling.max_tokens if is_unread else said)
+
     def _enter(self) -> None:
-        if self._usage.generated or self._spent_usd:
-            cause = Cause.of(self._call.origin, self._decision, self._model.candidate.name)
-            self._money.answered(cause, self._usage, self._spent_usd)
+        name, usage, seen = self._model.candidate.name, self._usage, self._seen
+        if seen.ended_s is not None and seen.first_s is not None:
+            self._escort.speeds.observe(name, seen.first_s, usage.generated, seen.ended_s - seen.first_s)
+        if usage.generated or self._spent_usd:
+            cause = Cause.of(self._call.origin, self._decision, name)
+            self._escort.money.answered(cause, usage, self._spent_usd)
+
+
+class Seen:
+    """What of a cloud's answer has come, and when, counted from now."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self.is_taken = False
+        self.characters = 0
+        self.first_s: float | None = None
+        self.ended_s: float | None = None
+
+    def count(self, chunks: Sequence[Chunk]) -> None:
+        """These have come."""
+        self.is_taken = True
+        for chunk in chunks:
+            native = chunk.native.json if isinstance(chunk, CloudChunk) and chunk.native is not None else ""
+            called = chunk.call.arguments if chunk.call is not None else ""
+            self.characters += len(chunk.text) + len(called) + len(native)
+            if self.first_s is None and (chunk.tokens or self.characters):
+                self.first_s = time.monotonic() - self._began_s
+            if chunk.final is not None:
+                self.ended_s = time.monotonic() - self._began_s
 
 
 class LocalBackend:

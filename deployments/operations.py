@@ -34,7 +34,7 @@ class Operations:
         return JSONResponse({**body, "waiting_for": missing}, 503 if missing else 200)
 
     async def status(self, _: Request) -> Response:
-        """The state of every engine."""
+        """The state of every engine, and how fast the models of this process were lately."""
         stats = await self._stats()
         pools = [
             {
@@ -46,7 +46,9 @@ class Operations:
             }
             for pool in self._answerer.plan.pools
         ]
-        return JSONResponse({"default_model": self._answerer.plan.default_model, "pools": pools})
+        plan, speeds = self._answerer.plan, self._answerer.policy.speeds.seen
+        seen = {name: {"ttft_s": pace.ttft_s, "token_s": pace.token_s} for name, pace in speeds.items()}
+        return JSONResponse({"default_model": plan.default_model, "pools": pools, "speeds": seen})
 
     async def metrics(self, _: Request) -> Response:
         """The Prometheus page of this ingress and of every replica that answers in time."""

@@ -1,9 +1,9 @@
-"""A call on whose route is a cloud: its way along the chain, and what may be told of it once somebody answers.
+"""A call that several may answer: its way along the chain, and what may be told of it once somebody does.
 
-Calls that only local models may answer never come here: they go straight to their pool.
+Calls that one local model alone is for never come here: they go straight to its pool.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -13,6 +13,8 @@ from router.chain.backend import Asked
 from router.chain.chain import Chain
 from router.chain.failure import Reason
 from router.chain.run import Run
+from router.chain.tried import Tried
+from router.journal.record import Record
 from router.policy.decision import Decision
 from router.policy.features import tokens_in
 
@@ -25,6 +27,7 @@ class Routed:
     asked: Asked
     chain: Chain
     first: Decision
+    record: Record | None = None
     _run: Run | None = field(default=None, init=False)
 
     @property
@@ -46,10 +49,15 @@ class Routed:
     def decision(self) -> Decision:
         """What was decided, less those who have been tried in vain."""
         found = self.first
-        for tried in [] if self._run is None else self._run.tries:
+        for tried in self.tries:
             if tried.reason is not Reason.ANSWERED and tried.pool != self.model:
                 found = found.without(tried.pool, tried.why)
         return found
+
+    @property
+    def tries(self) -> Sequence[Tried]:
+        """Those asked so far."""
+        return () if self._run is None else self._run.tries
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
         """The answer from its first content on, and empty lists while there is none for long. Raises ShoalErrors."""

@@ -18,13 +18,22 @@ NOT_PRIVATE = frozenset({"0", "false", "no", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`headers` by names in lower case, keys among them: only those that a rule names are ever looked at."""
+    """`headers` by names in lower case, keys among them: only those that a rule names are ever looked at.
+
+    `is_private` by its own mark; `is_tenant_private`: whatever this tenant asks stays here.
+    """
 
     role: str = ""
     agent: str = ""
     is_private: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     payer: Payer = NO_PAYER
+    is_tenant_private: bool = False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Who has marked the request private, in the words of a `Marking`."""
+        return ("header",) * self.is_private + ("tenant",) * self.is_tenant_private
 
 
 NOBODY = Origin()

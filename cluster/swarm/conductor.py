@@ -24,6 +24,7 @@ from cluster.swarm.job_view import NO_USAGE, Counts, JobStatus, JobView, total_u
 from cluster.swarm.journal import JobRecord, Journal
 from cluster.swarm.launcher import Launcher
 from cluster.swarm.limits import Limits
+from cluster.swarm.owner import NOBODY, Owner
 from cluster.swarm.spec import SwarmSpec
 from replicas.engine import Usage
 from replicas.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
@@ -79,22 +80,22 @@ class Conductor:
         await asyncio.get_running_loop().run_in_executor(None, self._disk.shutdown)
         self._journal.close()
 
-    async def submit(self, job_id: str, spec: SwarmSpec) -> JobView:
+    async def submit(self, job_id: str, spec: SwarmSpec, owner: Owner = NOBODY) -> JobView:
         """Accept a job; see JobDesk."""
         text = spec.model_dump_json()
         async with self._accepting:
             known = await self._write(self._journal.job, job_id)
             if known is None:
-                return await self._accept(job_id, spec, text)
+                return await self._accept(job_id, spec, text, owner)
         if await self._write(self._journal.spec, job_id) != text:
             raise InvalidRequest(f"job {job_id} is another swarm: use a new idempotency key", "idempotency_key")
         return await self.job(job_id)
 
-    async def _accept(self, job_id: str, spec: SwarmSpec, text: str) -> JobView:
+    async def _accept(self, job_id: str, spec: SwarmSpec, text: str, owner: Owner) -> JobView:
         if len(self._open) >= self._limits.jobs_running + self._limits.jobs_queued:
             raise Overloaded("swarm jobs", BUSY_RETRY_S)
         roles = tuple(agent.role for agent in spec.agents)
-        record = JobRecord(job_id, spec.name, roles, spec.instances, self._clock())
+        record = JobRecord(job_id, spec.name, roles, spec.instances, self._clock(), owner=owner)
         await self._write(self._journal.accept, record, text)
         log.info("job %s accepted: %d agents on %d items", job_id, len(spec.agents), spec.items)
         return self._take(Job(record, spec, (), self._limits.ring_events)).view()

@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from cluster.swarm.assignment import assignment
@@ -44,13 +44,16 @@ class FanOut:
         self._launcher = launcher
         self._commit = commit
         self._limits = limits
+        owner = job.record.owner
+        self._at_once = owner.shards(limits.shards_per_job)
+        self._owner = replace(owner.part(self._at_once), is_private=owner.is_private or job.spec.private)
         self._pieces = deque(pieces(job.unfinished(), limits))
 
     async def run(self, budget_s: float) -> None:
         """Return when every agent has its output."""
         ends_at = asyncio.get_running_loop().time() + budget_s
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._limits.shards_per_job, len(self._pieces))):
+            for _ in range(min(self._at_once, len(self._pieces))):
                 group.create_task(self._drain(ends_at))
 
     async def _drain(self, ends_at: float) -> None:
@@ -65,10 +68,11 @@ class FanOut:
         shard = Shard(
             id=f"{self._job.id}-{secrets.token_hex(4)}",
             assignments=tuple(assignment(self._job.spec, agent) for agent in piece.agents),
-            calls_max=self._limits.calls_per_shard,
+            calls_max=self._owner.calls(self._limits.calls_per_shard),
             budget_s=budget_s,
             patience=self._limits.patience,
             job=self._job.id,
+            owner=self._owner,
         )
         reason = "it ended early"
         try:

@@ -21,12 +21,15 @@ from starlette.routing import Route
 
 from cluster.swarm.error_wire import error_json
 from cluster.swarm.event import EventBatch
+from cluster.swarm.owner import Owner
 from cluster.swarm.port import ConductorPort
 from cluster.swarm.spec import parse_swarm_json
 from cluster.swarm.wire import JOB, JOBS_PAGE, event_frame
+from deployments.accounts import key_of
 from deployments.desk import read_body
 from deployments.event_stream import EventStream
 from replicas.errors import InvalidRequest, Overloaded, ShoalError
+from router.origin import origin_of
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +61,12 @@ class SwarmApi:
 
     async def submit(self, request: Request) -> Response:
         """Accept a job."""
-        key = request.headers.get("idempotency-key")
+        owner = owner_of(request)
         body = await read_body(request, self._body_limit_bytes)
         spec = await asyncio.to_thread(parse_swarm_json, body)  # a large one takes a while
-        view = await self._port.submit(_job_id(key), spec)
+        tenant = "" if owner.key is None else owner.key.id
+        job_id = _job_id(request.headers.get("idempotency-key"), tenant)
+        view = await self._port.submit(job_id, spec, owner)
         return Response(JOB.dump_json(view), 202, {"location": f"/v1/swarms/{view.id}"}, JSON)
 
     async def jobs(self, _: Request) -> Response:
@@ -114,12 +119,19 @@ def _answering(handler: Handler) -> Handler:
     return answer
 
 
-def _job_id(key: str | None) -> str:
+def owner_of(request: Request) -> Owner:
+    """Whose a job is that comes with `request`."""
+    return Owner(key_of(request), origin_of(request.headers).is_private)
+
+
+def _job_id(key: str | None, tenant: str) -> str:
+    """A new id, or the one that `key` always has for this tenant."""
     if key is None:
         return f"swarm_{uuid.uuid4().hex[:24]}"
     if not 0 < len(key) <= KEY_CHARS_MAX:
         raise InvalidRequest(f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} characters", "idempotency-key")
-    return f"swarm_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+    named = f"{tenant}/{key}" if tenant else key
+    return f"swarm_{hashlib.sha256(named.encode()).hexdigest()[:24]}"
 
 
 def _id(request: Request) -> str:

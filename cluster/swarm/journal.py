@@ -33,10 +33,12 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from sqlalchemy.pool import StaticPool
 
 from cluster.swarm.job_view import JobStatus, Output
+from cluster.swarm.owner import NOBODY, OWNER, Owner
 from replicas.engine import Usage
 from replicas.errors import SettingsError
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+WITHOUT_OWNERS = "1"
 TERMINAL = [status.value for status in JobStatus if status.is_terminal]
 
 _metadata = MetaData()
@@ -56,6 +58,7 @@ _jobs = Table(
     Column("finished_at", Float),
     Column("epoch", Integer, nullable=False),
     Column("last_seq", Integer, nullable=False),
+    Column("owner", String),  # JSON; null: nobody's
 )
 _outputs = Table(
     "outputs",
@@ -87,6 +90,7 @@ class JobRecord:
     finished_at: float | None = None
     epoch: int = 0
     last_seq: int = 0
+    owner: Owner = NOBODY
 
 
 class Journal:
@@ -109,7 +113,8 @@ class Journal:
 
     def accept(self, record: JobRecord, spec: str) -> None:
         """Write a new job with the JSON of its specification."""
-        row = {**asdict(record), "roles": list(record.roles), "spec": spec}
+        owner = OWNER.dump_json(record.owner).decode()
+        row = {**asdict(record), "roles": list(record.roles), "owner": owner, "spec": spec}
         with self._engine.begin() as connection:
             connection.execute(insert(_jobs).values(row))
 
@@ -208,6 +213,9 @@ def _check_version(connection: Connection, path: Path) -> None:
     found = connection.execute(select(_meta.c.value).where(is_version)).scalar()
     if found is None:
         connection.execute(insert(_meta).values(key="schema_version", value=SCHEMA_VERSION))
+    elif found == WITHOUT_OWNERS:
+        connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN owner VARCHAR")
+        connection.execute(update(_meta).where(is_version).values(value=SCHEMA_VERSION))
     elif found != SCHEMA_VERSION:
         raise SettingsError(
             f"the job journal {path} has schema {found}, this version of Shoal writes {SCHEMA_VERSION}: "
@@ -221,7 +229,8 @@ def _record_columns() -> Select[tuple[object, ...]]:
 
 def _record(row: Row[tuple[object, ...]]) -> JobRecord:
     found = row._asdict()
-    return JobRecord(**{**found, "status": JobStatus(found["status"]), "roles": tuple(found["roles"])})
+    owner = NOBODY if found["owner"] is None else OWNER.validate_json(found["owner"])
+    return JobRecord(**{**found, "status": JobStatus(found["status"]), "roles": tuple(found["roles"]), "owner": owner})
 
 
 def _output(row: Row[tuple[object, ...]]) -> Output:

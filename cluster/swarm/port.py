@@ -4,14 +4,15 @@ from typing import Protocol
 
 from cluster.swarm.event import EventBatch
 from cluster.swarm.job_view import JobView
+from cluster.swarm.owner import NOBODY, Owner
 from cluster.swarm.spec import SwarmSpec
 
 
 class JobDesk(Protocol):
     """Takes jobs in and calls them off."""
 
-    async def submit(self, job_id: str, spec: SwarmSpec) -> JobView:
-        """Accept a job: once this returns it is journalled. Submitting it again under its id changes nothing.
+    async def submit(self, job_id: str, spec: SwarmSpec, owner: Owner = NOBODY) -> JobView:
+        """Accept a job of `owner`: once this returns it is journalled. Again under its id it changes nothing.
 
         Raises Overloaded, and InvalidRequest if the id belongs to another swarm.
         """

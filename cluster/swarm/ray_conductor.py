@@ -22,6 +22,7 @@ from cluster.swarm.event import Event, EventBatch
 from cluster.swarm.job_view import JobView
 from cluster.swarm.journal import Journal
 from cluster.swarm.limits import Limits
+from cluster.swarm.owner import NOBODY, Owner
 from cluster.swarm.ray_launcher import RayLauncher
 from cluster.swarm.spec import SwarmSpec
 from replicas.errors import ShoalError, Unavailable
@@ -54,8 +55,8 @@ class ConductorActor:
         self._conductor = Conductor(Journal(plan.journal_path), self._launcher, plan.limits)
         await self._conductor.start()
 
-    async def submit(self, job_id: str, spec: SwarmSpec) -> JobView:
-        return await self._conductor.submit(job_id, spec)
+    async def submit(self, job_id: str, spec: SwarmSpec, owner: Owner = NOBODY) -> JobView:
+        return await self._conductor.submit(job_id, spec, owner)
 
     async def cancel(self, job_id: str) -> JobView:
         return await self._conductor.cancel(job_id)
@@ -97,9 +98,9 @@ class RayConductor:
         self._handle: ActorHandle[ConductorActor] | None = None
         self._opening = asyncio.Lock()
 
-    async def submit(self, job_id: str, spec: SwarmSpec) -> JobView:
+    async def submit(self, job_id: str, spec: SwarmSpec, owner: Owner = NOBODY) -> JobView:
         """See JobDesk."""
-        return await self._ask(lambda conductor: conductor.submit.remote(job_id, spec))
+        return await self._ask(lambda conductor: conductor.submit.remote(job_id, spec, owner))
 
     async def cancel(self, job_id: str) -> JobView:
         """See JobDesk."""

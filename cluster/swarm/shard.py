@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from cluster.swarm.answerer import Answerer
@@ -16,12 +17,12 @@ from cluster.swarm.assignment import Assignment
 from cluster.swarm.event import Event, EventType
 from cluster.swarm.job_view import NO_USAGE
 from cluster.swarm.outbox import Outbox, Report
+from cluster.swarm.owner import NOBODY, Owner
 from cluster.swarm.patience import Patience
 from replicas.engine import Final, Finish, Priority
 from replicas.errors import DeadlineExceeded, EngineFailed, ShoalError
-from router.budget import Payer
 from router.call import Call
-from router.origin import Origin
+from router.keys.limiter import Limiter
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class Shard:
     calls_max: int
     budget_s: float
     patience: Patience = field(default_factory=Patience)
-    job: str = ""  # whose budget pays
+    job: str = ""
+    owner: Owner = NOBODY  # with his limits for this shard
 
 
 async def run_shard(shard: Shard, answerer: Answerer, report: Report) -> None:
@@ -59,6 +61,7 @@ class _Calls:
         self._outbox = outbox
         self._left = list(reversed(shard.assignments))
         self._ends_at = asyncio.get_running_loop().time() + shard.budget_s
+        self._limiter = Limiter()
 
     async def make(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -112,13 +115,18 @@ class _Calls:
             is_stream=True,
             priority=Priority.BATCH,
             deadline_s=max(0.001, self._left_s()),
-            origin=Origin(role=item.role, payer=Payer(job=self._shard.job)),
+            origin=self._shard.owner.origin(self._shard.job, item.role),
         )
+        key = self._shard.owner.key
         try:
             async with asyncio.timeout_at(self._ends_at):
-                return await self._read(call, item.index)
+                with nullcontext() if key is None else self._limiter.admitted(key):
+                    text, final = await self._read(call, item.index)
         except TimeoutError:
             raise DeadlineExceeded(self._shard.budget_s) from None
+        if key is not None:
+            self._limiter.spend(key, final.usage.prompt + final.usage.generated)
+        return text, final
 
     async def _read(self, call: Call, index: int) -> tuple[str, Final]:
         texts: list[str] = []

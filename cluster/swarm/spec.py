@@ -41,7 +41,8 @@ class AgentSpec(BaseModel):
 
 
 class SwarmSpec(BaseModel):
-    """A swarm. Without `over` there is one item. `deadline_s` counts from submit, waiting included."""
+    """A swarm. Without `over` there is one item. `deadline_s` counts from submit, waiting included. The calls of a
+    `private` one never leave for a cloud."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -54,6 +55,7 @@ class SwarmSpec(BaseModel):
     model: Name | None = None
     name: Name | None = None
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    private: bool = False
 
     @property
     def items(self) -> int:

@@ -29,6 +29,7 @@ class Swarm:
     """Agents over items. `over` maps placeholders to equally long lists; without it there is one item.
 
     At temperature 0, or with a seed, local models make the same bytes each time. `deadline_s` counts from submit.
+    No call of a `private` one leaves for a cloud.
     """
 
     agents: Sequence[Agent]
@@ -40,6 +41,7 @@ class Swarm:
     model: str | None = None
     name: str | None = None
     deadline_s: float = 3600.0
+    private: bool = False
 
     def spec(self) -> SwarmSpec:
         """Read the files, check everything. Raises InvalidRequest that names the field."""
@@ -52,6 +54,7 @@ class Swarm:
             "model": self.model,
             "name": self.name,
             "deadline_s": float(self.deadline_s),
+            "private": self.private,
         }
         if self.over is not None:
             body["over"] = {key: _texts(key, values) for key, values in self.over.items()}

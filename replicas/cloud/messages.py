@@ -14,6 +14,7 @@ from replicas.cloud.fields import Fields, count, fields, objects, parsed, text, 
 from replicas.cloud.refusal import told
 from replicas.cloud.sse import Event
 from replicas.engine import CallPiece, Chunk, Finish, Usage
+from replicas.errors import ShoalError
 
 _FINISHES = {
     "max_tokens": Finish.LENGTH,
@@ -63,14 +64,14 @@ class MessagesReader:
             case "message_stop":
                 self.is_done = True
             case "error":
-                raise told(self._cloud, value.get("error"))
+                raise self._failed(value.get("error"))
         return []
 
     def whole(self, body: bytes) -> list[Chunk]:
         """The chunks of a whole message."""
         value = self._parsed(body)
         if value.get("type") == "error" or "error" in value:
-            raise told(self._cloud, value.get("error"))
+            raise self._failed(value.get("error"))
         self._message(value)
         chunks: list[Chunk] = []
         for index, block in enumerate(objects(value.get("content"))):
@@ -91,6 +92,11 @@ class MessagesReader:
             spent=self.spent,
         )
         return [CloudChunk(self.id, "", 0, final)]
+
+    def _failed(self, error: object) -> ShoalError:
+        """The cloud says that it has failed."""
+        self._spent = replace(self.spent, cost_usd=0.0)
+        return told(self._cloud, error)
 
     def _parsed(self, data: str | bytes) -> Fields:
         try:

@@ -30,9 +30,11 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Sureness:
-    """The mean log-probability (natural) of its tokens is at least `least_mean`; tokens without scores say nothing."""
+    """The mean log-probability (natural) of its tokens is at least `least_mean`, and that of each at least `least`;
+    None is no bar. Tokens without scores say nothing."""
 
-    least_mean: float
+    least_mean: float | None = None
+    least: float | None = None
     name: str = "logprob"
 
     def waits(self, held: Held) -> bool:
@@ -40,13 +42,17 @@ class Sureness:
         return False
 
     def fault(self, prefix: Prefix) -> str:
-        """Too low a mean."""
+        """Too low a mean, or one token that is too unlikely."""
         told = [score.chosen.logprob for score in prefix.scores]
+        final = prefix.final
+        worst = min(told, default=None if final is None else final.min_logprob)
+        if self.least is not None and worst is not None and worst < self.least:
+            return f"a token's log-probability is {worst:.2f}, below {self.least:g}"
         if not told:
-            mean = prefix.final.mean_logprob if prefix.final is not None else None
+            mean = None if final is None else final.mean_logprob
         else:
             mean = sum(told) / len(told) if len(told) >= FEWEST_SCORES or prefix.is_whole else None
-        if mean is None or mean >= self.least_mean:
+        if self.least_mean is None or mean is None or mean >= self.least_mean:
             return ""
         return f"its mean log-probability is {mean:.2f}, below {self.least_mean:g}"
 

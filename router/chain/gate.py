@@ -19,6 +19,7 @@ from router.call import Answer
 logger = logging.getLogger(__name__)
 
 CHARACTERS_PER_TOKEN = 4  # where a backend does not count tokens as it goes; only the length of the prefix hangs on it
+JUDGE_WAIT_S = 5.0
 
 
 UNENDED = Final(Finish.CANCELLED, Usage(0, 0))  # stands for an end that is still to come
@@ -116,7 +117,7 @@ class Gate:
     judge: Judge | None = None
     hold_tokens: int = 32
     hold_characters: int = 16 * 1024
-    judge_wait_s: float = 5.0
+    judge_wait_s: float = JUDGE_WAIT_S
 
     def has_enough(self, held: Held) -> bool:
         """The answer can be judged by what is held."""

@@ -37,7 +37,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key without its secret. Times are seconds since 1970; `weight` is its share where keys wait for each other."""
+    """A key without its secret. Times are seconds since 1970; `weight` is its share where keys wait for each other.
+
+    What is asked with an `is_private` one never leaves for a cloud.
+    """
 
     id: str
     name: str
@@ -46,6 +49,7 @@ class Key:
     limits: Limits = Limits()
     weight: float = 1.0
     revoked_at: float | None = None
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from replicas.errors import SettingsError
 from router.policy.condition import beyond, meet, one
 from router.policy.constraints import Box, OneOf
-from router.policy.rule import Routing, Rule
+from router.policy.rule import LEARNED, Routing, Rule
 
 PRIVATE = one("private", OneOf(frozenset({True}))).boxes[0]
 
@@ -39,9 +39,24 @@ def _names(routing: Routing) -> Iterator[str]:
     yield from (f"two candidates are called {name!r}" for name in _twice(known))
     yield from (f"routing.rules: two rules are called {name!r}" for name in _twice(rule.name for rule in routing.rules))
     for rule in routing.rules:
+        yield from _terms(rule, routing, known)
         for name in rule.to:
             if name not in known:
                 yield f"routing.rules: {rule.name!r} sends to {name!r}, which is not there{_nearest(name, known)}"
+
+
+def _terms(rule: Rule, routing: Routing, known: list[str]) -> Iterator[str]:
+    """What a rule asks of the way to an answer can be had, and changes something."""
+    terms, place = rule.terms, f"routing.rules: {rule.name!r}"
+    if terms.judging is not None and terms.judging.model not in known:
+        yield f"{place} has the judge {terms.judging.model!r}, which is not there{_nearest(terms.judging.model, known)}"
+    others = [one for one in routing.candidates if one.is_local or rule.policy != "local-only"]
+    if len(rule.to if rule.policy is None else others) > 1:
+        return
+    if terms.hedge_after_s is not None or terms.patience_s is not None:
+        yield f"{place} waits for a second model, and sends to one alone: add one, or drop hedge_after_s and patience_s"
+    if terms.has_gate and terms.serves_rejected:
+        yield f"{place} has a gate with nobody behind it: add a model, or write `serves_rejected: false` into it"
 
 
 def _twice(names: Iterable[str]) -> list[str]:
@@ -63,11 +78,13 @@ def _rules(routing: Routing) -> Iterator[str]:
             yield f"routing.rules: {rule.name!r} overlaps too much with earlier rules to be checked; split or drop some"
             return
         yield from _rule(rule, left, routing)
-        taken += rule.when.boxes
+        if rule.policy != LEARNED or rule.marks_private:  # else it may abstain, and the next one decides
+            taken += rule.when.boxes
 
 
 def _rule(rule: Rule, left: list[Box], routing: Routing) -> Iterator[str]:
-    clouds = [name for name in rule.to if not _is_local(routing, name)]
+    judges = [rule.terms.judging.model] if rule.terms.judging is not None else []
+    clouds = [name for name in (*rule.to, *judges) if not _is_local(routing, name)]
     if not left:
         yield f"routing.rules: {rule.name!r} is never reached: {_why_dead(rule)}"
     elif clouds and rule.marks_private:

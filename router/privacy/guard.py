@@ -1,19 +1,21 @@
 """The privacy guard: says whether a request is private, and clears what may go to a cloud.
 
-Private is what its sender marked, what a rule marks, and what holds a key, an e-mail address or the number of a card
-or a person. A request is examined twice: as it came, so that the rules can keep it here, and as the bytes that would
-leave, right before. The second look is what counts: whatever way a request took, without a `Clearance` no cloud client
-takes it, and only `Guard.clear` makes one. What is longer than can be examined counts as private.
+Private is what its sender marked, what a private tenant asks, what a rule marks, and what holds a key, an e-mail
+address or the number of a card or a person. A request is examined twice: as it came, so that the rules can keep it
+here, and as the bytes that would leave, right before. The second look is what counts: whatever way a request took,
+without a `Clearance` no cloud client takes it, and only `Guard.clear` makes one. What is longer than can be examined
+counts as private.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from replicas.cloud.release import Clearance, Draft
 from replicas.errors import Withheld
 from router.body import parsed_json
 from router.call import Call
+from router.privacy.clean import CleanTexts
 from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
 from router.privacy.texts import plain, texts_of_call, texts_of_json
 
@@ -23,7 +25,7 @@ EXAMINED_CHARS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """Why the request `id` is private: `header`, `rule`, `length`, and kinds of findings. Nothing: it is not."""
+    """Why the request `id` is private: `header`, `tenant`, `rule`, `length`, and kinds of findings; or it is not."""
 
     id: str
     reasons: tuple[str, ...] = ()
@@ -47,6 +49,7 @@ class Guard:
 
     kinds: Sequence[Kind] = KINDS
     harmless: Sequence[str] = HARMLESS_ADDRESSES
+    _clean: CleanTexts = field(default_factory=CleanTexts, init=False, repr=False, compare=False)
 
     @cached_property
     def _detectors(self) -> dict[Kind, Callable[[str], bool]]:
@@ -63,8 +66,8 @@ class Guard:
 
     def mark(self, call: Call) -> Marking:
         """Whether `call` is private, and why."""
-        if call.origin.is_private:
-            return Marking(call.id, ("header",))
+        if call.origin.marks:
+            return Marking(call.id, call.origin.marks)
         return Marking(call.id, self.findings(texts_of_call(call)))
 
     def findings(self, texts: Iterable[str]) -> tuple[str, ...]:
@@ -75,7 +78,11 @@ class Guard:
             left_chars -= len(text)
             if left_chars < 0:
                 return (*found, "length")
-            found += [kind for kind, holds in self._detectors.items() if kind not in found and holds(text)]
+            if text not in self._clean:
+                kinds = [kind for kind, holds in self._detectors.items() if holds(text)]
+                found += [kind for kind in kinds if kind not in found]
+                if not kinds:
+                    self._clean.add(text)
         return tuple(found)
 
     def clear(self, draft: Draft, marking: Marking) -> Clearance:

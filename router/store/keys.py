@@ -26,6 +26,7 @@ class KeyTable:
             "scopes": sorted(key.scopes),
             **asdict(key.limits),
             "weight": key.weight,
+            "is_private": key.is_private,
             "created_at": key.created_at,
             "revoked_at": key.revoked_at,
         }
@@ -58,6 +59,7 @@ def _stored(row: Row[tuple[object, ...]]) -> StoredKey:
         scopes=frozenset(Scope(scope) for scope in found["scopes"]),
         limits=limits,
         weight=found["weight"],
+        is_private=found["is_private"],
         revoked_at=found["revoked_at"],
     )
     return StoredKey(key, found["digest"])

@@ -1,6 +1,6 @@
 """The tables as the code of this version sees them. A change here needs a migration; a test compares the two."""
 
-from sqlalchemy import JSON, BigInteger, Column, Double, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, false
 
 metadata = MetaData(
     naming_convention={
@@ -21,6 +21,7 @@ keys = Table(
     Column("tokens_per_minute", Integer),
     Column("concurrency", Integer),
     Column("weight", Double, nullable=False),
+    Column("is_private", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
 )

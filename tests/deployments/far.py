@@ -1,6 +1,6 @@
 """Edges with clouds: scripted upstreams over sockets behind a real edge, in both protocols."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,7 @@ from deployments.plan import AppPlan, CloudPlan
 from replicas.cloud.endpoint import Endpoint
 from replicas.engine import Engine
 from router.budget import Budgets
+from router.journal.archive import Archive
 from router.keys.keyring import Keyring
 from router.policy.candidate import Candidate
 from router.policy.condition import one
@@ -61,17 +62,19 @@ def planned(url: str, policy: PolicyName = "prefer-local") -> AppPlan:
 
 
 @contextmanager
-def far(
+def far(  # noqa: PLR0917 - what a test may want otherwise
     script: str = "",
     policy: PolicyName = "prefer-local",
     keyring: Keyring | None = None,
     budgets: Budgets | None = None,
     ping_interval_s: float = 10.0,
+    changed: Callable[[AppPlan], AppPlan] = lambda plan: plan,
+    archive: Archive | None = None,
     **engines: list[Engine],
 ) -> Iterator[Far]:
-    """An edge with clouds that play `script`."""
+    """An edge with clouds that play `script`; `changed` has the last word on its plan."""
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv(KEY_ENV, KEY)
         upstream = stack.enter_context(playing(script))
-        plan = replace(planned(upstream.url, policy), http=replace(PLAN.http, ping_interval_s=ping_interval_s))
-        yield Far(stack.enter_context(serving(plan, keyring, budgets, **engines)), upstream)
+        made = replace(planned(upstream.url, policy), http=replace(PLAN.http, ping_interval_s=ping_interval_s))
+        yield Far(stack.enter_context(serving(changed(made), keyring, budgets, archive, **engines)), upstream)

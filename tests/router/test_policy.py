@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 
-from replicas.engine import Final, Finish, Timings, Usage
 from replicas.errors import BudgetSpent, Withheld
 from replicas.tools.tool import Tool
 from router.origin import NOBODY, Origin
@@ -164,7 +163,7 @@ def test_a_prompt_that_is_too_long_for_the_best_goes_to_the_next() -> None:
 
 def test_fastest_goes_by_what_was_seen() -> None:
     deciding = policy(policy="fastest", candidates=(SMALL, LARGE))
-    deciding.speeds.observe("small", Final(Finish.END, Usage(10, 101), Timings(0.5, 0.5, 100.0)))
+    deciding.speeds.observe("small", ttft_s=1.0, tokens=101, rest_s=100.0)
     decision = deciding.decide(call(max_tokens=100))
     assert [(one.name, one.why) for one in decision.route] == [
         ("large", "11.00 s for 100 tokens"),

@@ -19,6 +19,7 @@ from cluster.swarm.job_view import JobView
 from cluster.swarm.journal import Journal
 from cluster.swarm.launcher import InProcessLauncher
 from cluster.swarm.limits import Limits
+from cluster.swarm.owner import NOBODY, Owner
 from cluster.swarm.spec import SwarmSpec
 from replicas.errors import Unavailable
 
@@ -50,10 +51,10 @@ class FaultyPort:
     event_reads: int = 0
     is_down: bool = False
 
-    async def submit(self, job_id: str, spec: SwarmSpec) -> JobView:
+    async def submit(self, job_id: str, spec: SwarmSpec, owner: Owner = NOBODY) -> JobView:
         if self.is_down:
             raise Unavailable("the swarm conductor", "try again")
-        return await self.conductor.submit(job_id, spec)
+        return await self.conductor.submit(job_id, spec, owner)
 
     async def cancel(self, job_id: str) -> JobView:
         return await self.conductor.cancel(job_id)
