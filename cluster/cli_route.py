@@ -13,36 +13,30 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from cluster import cli_route_learn
 from cluster.console import out, print_json
 from cluster.options import ConfigOption, JsonOption
+from cluster.route_request import call_of_body, call_of_prompt
 from cluster.routing import routing_of
 from cluster.settings import load_settings
-from replicas.engine import Message, Sampling
-from replicas.errors import InvalidRequest, SettingsError
-from router.anthropic.request import parse_messages
-from router.body import member, parsed_json
+from replicas.errors import SettingsError
 from router.call import Call
-from router.openai.request import DEFAULT_MAX_TOKENS, parse_chat
 from router.origin import origin_of
 from router.policy.condition import BUDGETS
 from router.policy.decide import Policy
 from router.policy.decision import Decision
 from router.policy.explain import lines, tree
 
-CALL_ID = "explained"
-
 route_app = typer.Typer(no_args_is_help=True, help="Who answers a request, and why.")
+route_app.command("train")(cli_route_learn.train)
+route_app.command("evaluate")(cli_route_learn.evaluate)
+route_app.command("report")(cli_route_learn.report)
 HeaderOption = Annotated[list[str] | None, typer.Option("--header", help="NAME: VALUE, as the request would have it.")]
 GivenOption = Annotated[
     list[str] | None,
     typer.Option("--given", help="NAME=VALUE: model, max_tokens, image (yes), budget (ok, low, spent), time (HH:MM)."),
 ]
 BodyOption = Annotated[Path | None, typer.Option("--body", help="A request's JSON body, of either protocol.")]
-
-
-@route_app.callback()
-def route() -> None:
-    """Keeps `explain` a command of its own."""
 
 
 @route_app.command("explain")
@@ -58,7 +52,7 @@ def explain(
     routing = routing_of(load_settings(config))
     scene = Scene.of(given or [])
     headers = _headers(header or [])
-    call = scene.applied(_asked(prompt) if body is None else _read(body, headers))
+    call = scene.applied(call_of_prompt(prompt) if body is None else _read(body, headers))
     policy = Policy(routing, clock=scene.now, sees_all=True)
     decision = policy.decide(replace(call, origin=origin_of(headers)), scene.budget)
     _tell(decision, as_json=as_json)
@@ -118,24 +112,12 @@ class Scene:
         return now if self.at is None else datetime.combine(now.date(), self.at, zone)
 
 
-def _asked(prompt: str) -> Call:
-    return Call(CALL_ID, None, (Message("user", prompt),), Sampling(DEFAULT_MAX_TOKENS))
-
-
 def _read(path: Path, headers: Mapping[str, str]) -> Call:
-    """The call in a file. A body that says no `max_tokens`, or has tools by OpenAI's shape, is a chat completion."""
     try:
         body = path.read_bytes()
-        value = parsed_json(body)
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidRequest(f"{path} is not JSON: {error}") from error
-    tools = member(value, "tools")
-    is_chat = member(value, "max_tokens") is None or (
-        isinstance(tools, list) and any(member(tool, "function") is not None for tool in tools)
-    )
-    return parse_chat(body, headers, CALL_ID)[0] if is_chat else parse_messages(body, headers, CALL_ID)
+    return call_of_body(body, headers, str(path))
 
 
 def _headers(written: list[str]) -> dict[str, str]:

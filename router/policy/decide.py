@@ -4,21 +4,28 @@ Rules are made to hold only for requests that leave the choice (no model, or `au
 for a model gets it. Whatever decides, clouds are taken out of the route of a private request.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from router.call import Call
-from router.policy.candidate import by_name
+from router.learned.explore import explored
+from router.learned.opinion import Opinion
+from router.policy.candidate import Candidate, by_name
 from router.policy.condition import WHOLE
+from router.policy.constraints import Value
 from router.policy.decision import BUDGET_SPENT, Decision, Verdict
 from router.policy.features import AUTO, Seen, features_of, model_asked, tokens_in
 from router.policy.ready import Need, ranked
-from router.policy.rule import PolicyName, Routing, Rule
+from router.policy.rule import LEARNED, OTHERWISE, PolicyName, ReadyName, Routing, Rule
 from router.policy.speed import Speeds
 from router.privacy.guard import Guard, Marking
+
+if TYPE_CHECKING:
+    from router.learned.chooser import Chooser
 
 Clock = Callable[[ZoneInfo], datetime]
 Verdicts = tuple[Verdict, ...]
@@ -48,49 +55,113 @@ class Policy:
         self._clock = clock
         self._zone = ZoneInfo(routing.time_zone)
         self._by_name = by_name(routing.candidates)
+        self._local = frozenset(one.name for one in routing.candidates if one.is_local)
+        self._chooser = self._choosing()
 
     def decide(self, call: Call, budget: str = "ok") -> Decision:
         """Who answers `call`."""
         seen = Seen(call, self._mark(call), self._clock(self._zone), budget)
+        found = self._settled(self._found(seen), budget)
+        learning = self.routing.learning
+        if found.opinion is None or learning is None:
+            return found
+        return explored(found, learning.explore, learning.seed, self.is_cloud)
+
+    def instead(self, found: Decision, call: Call, rule: Rule, budget: str) -> Decision:
+        """`found`, with the targets of `rule` for its route, less those who may not be asked. Its marks stay."""
+        opinion = found.opinion
+        if rule.policy == LEARNED and opinion is None:
+            opinion = self._opinion(Seen(call, found.marking, self._clock(self._zone), budget))
+        route, lost = self._by_policy(rule.policy, call, opinion) if rule.policy else self._by_rule(rule)
+        sent = replace(found, route=route, lost=lost, is_degraded=False, odds={}, opinion=opinion)
+        return self._settled(sent, budget)
+
+    def learn(self, id_: str, answered_by: str, score: float) -> bool:
+        """The answer to the call `id_` got `score` (0 to 1) from its caller; whether `learned` learns from it."""
+        return self._chooser is not None and self._chooser.learn(id_, answered_by, score)
+
+    def _found(self, seen: Seen) -> Decision:
+        """What is decided, before those who may not be asked are taken out."""
         features = features_of(seen, self._wanted)
-        rule = next((rule for rule in self.routing.rules if rule.when.holds(features)), None)
-        asked = model_asked(call)
+        rule, opinion = self._first(seen, features)
+        call, asked = seen.call, model_asked(seen.call)
         if rule is not None:
-            route, lost = self._by_policy(rule.policy, call) if rule.policy else self._by_rule(rule)
+            route, lost = self._by_policy(rule.policy, call, opinion) if rule.policy else self._by_rule(rule)
             marking = seen.marking.by_rule() if rule.marks_private else seen.marking
-            found = Decision("rule", rule.name, route, lost, features, marking)
-        elif asked == AUTO:
-            route, lost = self._by_policy(self.routing.policy, call)
-            found = Decision("policy", self.routing.policy, route, lost, features, seen.marking)
-        else:
-            route = self._asked(asked)
-            found = Decision("model", route[0].name if route else asked, route, (), features, seen.marking, not route)
-        return self._settled(found, budget)
+            return Decision("rule", rule.name, route, lost, features, marking, opinion=opinion)
+        if asked == AUTO:
+            policy = self.routing.policy
+            opinion = self._opinion(seen) if policy == LEARNED and opinion is None else opinion
+            route, lost = self._by_policy(policy, call, opinion)
+            return Decision("policy", policy, route, lost, features, seen.marking, opinion=opinion)
+        route = self._asked(asked)
+        return Decision("model", route[0].name if route else asked, route, (), features, seen.marking, not route)
+
+    def _first(self, seen: Seen, features: Mapping[str, Value]) -> tuple[Rule | None, Opinion | None]:
+        """The first rule that holds and does not abstain; and what was predicted on the way, if something was. One
+        that marks requests private never abstains: the mark would be lost."""
+        opinion: Opinion | None = None
+        for rule in self.routing.rules:
+            if not rule.when.holds(features):
+                continue
+            if rule.policy != LEARNED or rule.marks_private:
+                return rule, opinion
+            opinion = opinion or self._opinion(seen)
+            if not opinion.abstains:
+                return rule, opinion
+        return None, opinion
+
+    def _opinion(self, seen: Seen) -> Opinion:
+        if seen.marking.is_private:
+            return Opinion("local", "private requests stay here")
+        if self._chooser is None:
+            return Opinion(None, "routing.learned.model_file is not set")
+        return self._chooser.opinion(seen.call, self._local)
 
     def is_cloud(self, name: str | None) -> bool:
         """That is the name of a cloud's model."""
         found = self._by_name.get(name or AUTO)
         return found is not None and not found.is_local
 
+    def _choosing(self) -> "Chooser | None":
+        """What predicts, where something is to be learned from; it needs numpy, which is late."""
+        learning = self.routing.learning
+        if learning is None:
+            return None
+        from router.learned.chooser import Chooser
+
+        return Chooser(learning)
+
     def _mark(self, call: Call) -> Marking:
         """Text is examined only where that can change something."""
         if self._has_clouds or "private" in self._wanted:
             return self.guard.mark(call)
-        return Marking(call.id, ("header",) if call.origin.is_private else ())
+        return Marking(call.id, call.origin.marks)
 
     def _by_rule(self, rule: Rule) -> tuple[Verdicts, Verdicts]:
         route = tuple(Verdict(name, f"number {n} of the rule") for n, name in enumerate(rule.to, 1))
         others = (one.name for one in self.routing.candidates if one.name not in rule.to)
         return route, tuple(Verdict(name, "the rule does not name it") for name in others)
 
-    def _by_policy(self, policy: PolicyName, call: Call) -> tuple[Verdicts, Verdicts]:
+    def _by_policy(self, policy: PolicyName, call: Call, opinion: Opinion | None) -> tuple[Verdicts, Verdicts]:
         need = Need(tokens_in(call), call.sampling.max_tokens, call.has_image)
-        found = ranked(policy, self.routing.candidates, need, self.speeds)
+        ready, candidates = self._ready(policy, opinion)
+        found = ranked(ready, candidates, need, self.speeds)
         kept = {one.candidate.name for one in found}
         left_out = (one.name for one in self.routing.candidates if one.name not in kept)
         return tuple(Verdict(one.candidate.name, one.why) for one in found), tuple(
-            Verdict(name, f"{policy} leaves it out") for name in left_out
+            Verdict(name, f"{ready} leaves it out") for name in left_out
         )
+
+    def _ready(self, policy: PolicyName, opinion: Opinion | None) -> tuple[ReadyName, Sequence[Candidate]]:
+        """The ready-made policy that does as `policy` says, and the order in which it gets the candidates."""
+        candidates = self.routing.candidates
+        if policy != "learned":
+            return policy, candidates
+        if opinion is None or opinion.pick is None:
+            return OTHERWISE if self.routing.learning is None else self.routing.learning.otherwise, candidates
+        ready: ReadyName = "prefer-local" if opinion.pick == "local" else "prefer-cloud"
+        return ready, sorted(candidates, key=lambda one: one.name != opinion.local)
 
     def _asked(self, name: str) -> Verdicts:
         """The model of that name; `MODEL:ADAPTER` is the model's."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from replicas.errors import BudgetSpent, NotFound, ShoalError, Unavailable, Withheld
+from router.learned.opinion import Opinion
 from router.policy.constraints import Value
 from router.privacy.guard import Marking
 
@@ -26,6 +27,9 @@ class Trial:
     experiment: str
     variant: str
 
+    def __str__(self) -> str:
+        return f"{self.experiment}={self.variant}"
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -45,11 +49,17 @@ class Decision:
     is_degraded: bool = False  # local, for want of money
     odds: Mapping[str, float] = field(default_factory=dict)
     trial: Trial | None = None
+    opinion: Opinion | None = None  # what was predicted on the way, if something was
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the route."""
         return tuple(verdict.name for verdict in self.route)
+
+    @property
+    def chances(self) -> Mapping[str, float]:
+        """How likely each candidate was to be the first; of nobody, if nobody may answer."""
+        return (self.odds or dict.fromkeys(self.names[:1], 1.0)) if self.route else {}
 
     def without(self, name: str, why: str) -> "Decision":
         """The same, after the candidate `name` has turned out not to do."""

@@ -7,6 +7,7 @@ and made printable, and never a word of a prompt.
 
 from collections.abc import Iterator
 
+from router.learned.opinion import Opinion
 from router.policy.constraints import Value
 from router.policy.decision import Decision, Verdict
 
@@ -27,6 +28,8 @@ def header(decision: Decision) -> str:
         parts.append(f"lost=({' '.join(told)}){_more(decision.lost)}")
     if decision.features:
         parts.append("seen" + "".join(f";{_key(name)}={_value(value)}" for name, value in decision.features.items()))
+    if decision.opinion is not None:
+        parts.append(_learned(decision.opinion))
     if decision.marking.is_private:
         parts.append("private" + "".join(f";{reason}" for reason in decision.marking.reasons))
     return ", ".join(parts)
@@ -41,6 +44,8 @@ def tree(decision: Decision) -> dict[str, object]:
         "lost": [{"name": one.name, "why": one.why} for one in decision.lost],
         "private": list(decision.marking.reasons),
         "features": dict(decision.features),
+        "learned": None if decision.opinion is None else _opinion(decision.opinion),
+        "odds": dict(decision.odds),
     }
 
 
@@ -54,7 +59,37 @@ def lines(decision: Decision) -> Iterator[str]:
     if not decision.route:
         yield f"nobody answers: {decision.refusal()}"
     yield from (f"-  {one.name}: {one.why}" for one in decision.lost)
+    if decision.opinion is not None:
+        yield f"learned {'abstains' if decision.opinion.abstains else decision.opinion.pick}: {decision.opinion.why}"
+    if decision.odds:
+        yield "odds: " + ", ".join(f"{name} {share:.3f}" for name, share in decision.odds.items())
     yield ", ".join(f"{name} {value!r}" for name, value in decision.features.items())
+
+
+def _learned(opinion: Opinion) -> str:
+    """What was predicted, as a member of the header; `abstains` with why."""
+    parts = [f"learned={opinion.pick or 'abstains'}"]
+    if opinion.prediction is not None:
+        told = opinion.prediction
+        parts += [f"p={told.probability:.3f}", f"low={told.low:.3f}", f"high={told.high:.3f}"]
+    if opinion.threshold is not None:
+        parts.append(f"threshold={opinion.threshold:.3f}")
+    if opinion.abstains:
+        parts.append(f"why={_text(opinion.why)}")
+    return ";".join(parts)
+
+
+def _opinion(opinion: Opinion) -> dict[str, object]:
+    told = opinion.prediction
+    return {
+        "pick": opinion.pick,
+        "why": opinion.why,
+        "local": opinion.local,
+        "threshold": opinion.threshold,
+        "probability": None if told is None else told.probability,
+        "low": None if told is None else told.low,
+        "high": None if told is None else told.high,
+    }
 
 
 def _more(verdicts: tuple[Verdict, ...]) -> str:

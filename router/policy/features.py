@@ -50,6 +50,8 @@ def model_asked(call: Call) -> str:
 
 def tokens_in(call: Call) -> int:
     """About how long the prompt is, its tools included."""
+    if isinstance(call.raw, tuple):
+        return len(call.raw)
     size_bytes = sum(len(tool.name) + len(tool.description) + len(tool.schema) for tool in call.tools)
     for message in call.messages:
         arguments = sum(len(one.name) + len(one.arguments) for one in message.tool_calls)
@@ -62,9 +64,9 @@ def _readers(seen: Seen) -> Mapping[str, Callable[[], Value]]:
     return {
         "agent": lambda: call.origin.agent,
         "budget": lambda: seen.budget,
-        "code": lambda: is_code(_last_words(call)),
+        "code": lambda: is_code(last_words(call)),
         "image": lambda: call.has_image,
-        "language": lambda: language_of(_last_words(call)),
+        "language": lambda: language_of(last_words(call)),
         "minute": lambda: seen.now.hour * 60 + seen.now.minute,
         "model": partial(model_asked, call),
         "private": lambda: seen.marking.is_private,
@@ -75,6 +77,6 @@ def _readers(seen: Seen) -> Mapping[str, Callable[[], Value]]:
     }
 
 
-def _last_words(call: Call) -> str:
+def last_words(call: Call) -> str:
     """What the user said last."""
     return next((message.content for message in reversed(call.messages) if message.role == "user"), "")

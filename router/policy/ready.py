@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from router.policy.candidate import Candidate
-from router.policy.rule import PolicyName
+from router.policy.rule import ReadyName
 from router.policy.speed import Speeds
 
 
@@ -40,7 +40,7 @@ class Ranked:
     why: str
 
 
-def ranked(policy: PolicyName, candidates: Sequence[Candidate], need: Need, speeds: Speeds) -> list[Ranked]:
+def ranked(policy: ReadyName, candidates: Sequence[Candidate], need: Need, speeds: Speeds) -> list[Ranked]:
     """`candidates`, best first; equals keep their order. `local-only` leaves out clouds."""
     rank = _RANKS[policy]
     found = [rank(one, need, speeds) for one in candidates if one.is_local or policy != "local-only"]
@@ -70,7 +70,7 @@ def _by_time(one: Candidate, need: Need, speeds: Speeds) -> Ranked:
     return Ranked(one, time_s, f"{time_s:.2f} s for {need.tokens_out} tokens")
 
 
-_RANKS: dict[PolicyName, Callable[[Candidate, Need, Speeds], Ranked]] = {
+_RANKS: dict[ReadyName, Callable[[Candidate, Need, Speeds], Ranked]] = {
     "local-only": _local_first,
     "prefer-local": _local_first,
     "prefer-cloud": _cloud_first,

@@ -1,0 +1,232 @@
+"""`shoal route train | evaluate | report`: learn who will do, and see what that is worth. No instance has to run.
+
+What is learned from is the journal of decisions with the scores that callers gave, or a file of labelled requests
+(cluster/route_cases.py). The modules that compute are imported by the command that needs them: numpy takes a while.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.cli_route_tables import frontier_table, savings_table, values_table
+from cluster.console import err, out, print_json
+from cluster.environment import shoal_home
+from cluster.options import ConfigOption, JsonOption
+from cluster.planning import store_address
+from cluster.routing import routing_of
+from cluster.settings import Settings, load_settings
+from replicas.errors import SettingsError
+from router.journal.entry import JournalEntry
+from router.policy.rule import Routing
+from router.store import open_store
+
+if TYPE_CHECKING:
+    from router.learned.model import Model
+    from router.learned.training import Example
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Labelled requests (JSON lines), not the journal.")]
+SinceOption = Annotated[
+    datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="First day of the journal, UTC; default all.")
+]
+FileOption = Annotated[
+    Path | None, typer.Option("--model-file", help="The trained model; default `routing.learned.model_file`.")
+]
+ThresholdOption = Annotated[float | None, typer.Option("--threshold", min=0, max=1, help="Default as in the settings.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a command learns from: the settings, and the part of the journal."""
+
+    settings: Settings
+    routing: Routing
+    since: datetime | None
+
+    @classmethod
+    def of(cls, config: Path | None, since: datetime | None) -> "Source":
+        """Raises SettingsError."""
+        settings = load_settings(config)
+        return cls(settings, routing_of(settings), since)
+
+    def scored(self) -> list[JournalEntry]:
+        """What of the journal says how good an answer was. Raises Unavailable, SettingsError."""
+        at = 0.0 if self.since is None else self.since.replace(tzinfo=UTC).timestamp()
+        store = open_store(store_address(self.settings, shoal_home()))
+        try:
+            found = store.decisions.since(at)
+            return [one for one in found if one.feedback is not None or any(t.check for t in one.result.tries)]
+        finally:
+            store.close()
+
+    def is_cloud(self, name: str) -> bool:
+        """A name that is not known any more is a cloud's if it looks like one."""
+        known = self.routing.candidate(name)
+        return "/" in name if known is None else not known.is_local
+
+    def model(self, file: Path | None) -> "Model":
+        """The trained model. Raises SettingsError."""
+        from router.learned.model import read_model
+
+        return read_model(file or self.model_file("--model-file"))
+
+    def model_file(self, option: str) -> Path:
+        """Where the settings say it is. Raises SettingsError."""
+        if self.routing.learning is None:
+            raise SettingsError(f"which file? give {option}, or set routing.learned.model_file")
+        return self.routing.learning.model_file
+
+    def threshold(self, model: "Model", wanted: float | None) -> float:
+        """Where local begins: as asked for, else as a service with these settings has it."""
+        learned = self.settings.routing.learned
+        set_to = learned.threshold if wanted is None else wanted
+        return model.threshold_for(learned.quality) if set_to is None else set_to
+
+
+def train(
+    out_file: Annotated[Path | None, typer.Option("--out", help="Default `routing.learned.model_file`.")] = None,
+    data: DataOption = None,
+    local: Annotated[str | None, typer.Option("--local", help="The local model; default: who was scored most.")] = None,
+    since: SinceOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn from scores which requests the local model will do. A running service takes the new file up by itself."""
+    from router.learned.model import write_model
+    from router.learned.training import train as trained
+
+    source = Source.of(config, since)
+    target = out_file or source.model_file("--out")
+    name, examples, cloud_quality = _examples(source, data, local)
+    model = trained(examples, name, cloud_quality)
+    write_model(model, target)
+    threshold = model.threshold_for(source.settings.routing.learned.quality)
+    summary = model.file.summary
+    if as_json:
+        told = {"file": str(target), "local": name, "hash": model.file.digest, "threshold": threshold}
+        print_json({**told, **summary.model_dump()})
+        return
+    out.print(
+        f"{target}: will {name} do? From {summary.examples} examples, of which it did {summary.good_share:.0%}\n"
+        f"held out: Brier {summary.brier:.3f} (the share alone {summary.brier_of_share:.3f}), ECE {summary.ece:.3f}, "
+        f"AUC {summary.auc:.3f}",
+        highlight=False,
+        markup=False,
+    )
+    if threshold > 1:
+        err.print("no threshold keeps routing.learned.quality: nothing would go to the local model", markup=False)
+
+
+def _examples(source: Source, data: Path | None, local: str | None) -> "tuple[str, Sequence[Example], float]":
+    """Whose answers, how good they were, and how good the cloud's are."""
+    first = next(one.name for one in source.routing.candidates if one.is_local)
+    if data is not None:
+        from cluster.route_cases import cloud_quality_in, examples_in, labelled
+
+        requests = labelled(data, source.routing)
+        return local or first, examples_in(requests), cloud_quality_in(requests)
+    from router.learned.examples import cloud_quality, examples_of, most_scored
+
+    entries = source.scored()
+    name = local or most_scored(entries, source.is_cloud) or first
+    return name, list(examples_of(entries, name)), cloud_quality(entries, source.is_cloud)
+
+
+def evaluate(
+    model_file: FileOption = None,
+    data: DataOption = None,
+    threshold: ThresholdOption = None,
+    since: SinceOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What the learned policy would get: on labelled requests, or estimated from what the journal left to chance."""
+    source = Source.of(config, since)
+    model = source.model(model_file)
+    at = source.threshold(model, threshold)
+    if data is None:
+        _from_journal(source, model, at, as_json=as_json)
+        return
+    from cluster.route_cases import cases_in, labelled
+    from router.learned.frontier import Cases
+    from router.learned.scores import scored
+
+    cases = Cases(cases_in(labelled(data, source.routing), source.routing, data))
+    told = model.probabilities(cases.traits)
+    scores, opinions = scored(told, cases.local), cases.opinions(model, at)
+    abstained = sum(one.abstains for one in opinions) / len(opinions)
+    savings = cases.savings(told, source.settings.routing.learned.quality)
+    if as_json:
+        by_name = {name: asdict(one) for name, one in savings.items()}
+        print_json({"threshold": at, "abstained": abstained, **asdict(scores), "savings": by_name})
+        return
+    out.print(
+        f"{scores.examples} requests, of which the local model did {scores.good_share:.0%}: Brier {scores.brier:.3f} "
+        f"(the share alone {scores.brier_of_share:.3f}), ECE {scores.ece:.3f}, AUC {scores.auc:.3f}; at {at:.2f} it "
+        f"abstains from {abstained:.0%}",
+        highlight=False,
+        markup=False,
+    )
+    out.print(savings_table(savings, source.settings.routing.learned.quality))
+
+
+def _from_journal(source: Source, model: "Model", threshold: float, *, as_json: bool) -> None:
+    import numpy as np
+
+    from router.learned.examples import logged_of
+    from router.learned.offpolicy import Log
+
+    log = Log.of(list(logged_of(source.scored(), source.is_cloud)))
+    quality, cost = log.expected_quality(), log.expected_cost()
+    told = model.probabilities(log.traits)
+    policies = {
+        f"learned, p >= {threshold:.2f}": (told >= threshold).astype(float),
+        "all local": np.ones(len(told)),
+        "all cloud": np.zeros(len(told)),
+    }
+    values = {
+        name: (log.value(picks, log.quality, quality), log.value(picks, log.cost_usd, cost))
+        for name, picks in policies.items()
+    }
+    if as_json:
+        by_name = {name: {"quality": asdict(good), "cost_usd": asdict(usd)} for name, (good, usd) in values.items()}
+        print_json({"decisions": len(told), "left_out": log.left_out, "policies": by_name})
+        return
+    out.print(f"{len(told)} scored decisions that could have gone otherwise; {log.left_out} others are left out")
+    out.print(values_table(values))
+
+
+def report(
+    model_file: FileOption = None,
+    data: DataOption = None,
+    since: SinceOption = None,
+    config: ConfigOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="A picture (PNG); needs the extra `bench`.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quality against cost: the rules, the predictor at each threshold, chance, and who knows all answers."""
+    from router.learned.frontier import Cases, estimated
+
+    source = Source.of(config, since)
+    model = source.model(model_file)
+    if data is not None:
+        from cluster.route_cases import cases_in, labelled
+
+        cases = Cases(cases_in(labelled(data, source.routing), source.routing, data))
+        points = list(cases.points(model, source.threshold(model, None)))
+    else:
+        from router.learned.examples import logged_of
+        from router.learned.offpolicy import Log
+
+        points = list(estimated(Log.of(list(logged_of(source.scored(), source.is_cloud))), model))
+    if plot is not None:
+        from cluster.route_plot import draw
+
+        draw(points, f"{model.file.local}: quality against cost", plot)
+    if as_json:
+        print_json({"points": [asdict(one) for one in points]})
+        return
+    out.print(frontier_table(points))
