@@ -24,7 +24,7 @@ from replicas.slot.place import CPU, PREFERENCE, Provider
 from replicas.slot.start.devices import require_device
 
 SPIN_US = 700
-"""How long an idle thread of a session waits actively, in microseconds. Between two runs the loop takes 200 to 1,300."""
+"""How long an idle thread of a session waits actively, in microseconds. The loop takes 200 to 1,300 between two runs."""
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -108,16 +108,21 @@ def open_session(
     # The graph comes from memory; its weights are found by this folder.
     folder = "session.model_external_initializers_file_folder_path"
     options.add_session_config_entry(folder, str(export.model_file.parent))
-    model = load_graph(export.model_file)
-    shorten_caches(model.graph, max_len or export.context_tokens)
-    if with_lora:
-        add_lora(model.graph, find_projections(model.graph, export.kv_heads * export.head_size), export.names.input_ids)
-    graph = engine_graph(model, export.names.logits)
+    graph = _edited(export, max_len or export.context_tokens, with_lora=with_lora)
     names = list(dict.fromkeys((provider.ort_name, CPU.ort_name)))
     # Its own fallback would open the model on the CPU and print the reason instead of raising it.
     session = ort.InferenceSession(graph, options, providers=names, enable_fallback=False)
+    del graph  # tens of megabytes for a large model, to be given back below
     if session.get_providers()[0] != provider.ort_name:
         raise EngineFailed(f"onnxruntime fell back to {session.get_providers()[0]}")
     for file in export.model_file.parent.glob(f"{export.model_file.name}*"):
         release_pages(file)
     return session
+
+
+def _edited(export: Export, max_len: int, *, with_lora: bool) -> bytes:
+    model = load_graph(export.model_file)
+    shorten_caches(model.graph, max_len)
+    if with_lora:
+        add_lora(model.graph, find_projections(model.graph, export.kv_heads * export.head_size), export.names.input_ids)
+    return engine_graph(model, export.names.logits)
