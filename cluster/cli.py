@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cluster import cli_costs, cli_demo, cli_doctor, cli_status, cli_talk, cli_upstream, instance, up
 from cluster.cli_adapters import adapters_app
+from cluster.cli_experiments import experiments_app
 from cluster.cli_keys import keys_app
 from cluster.cli_models import models_app
 from cluster.cli_route import route_app
@@ -39,6 +40,7 @@ app.command()(cli_demo.demo)
 app.command()(cli_upstream.upstream)
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
+app.add_typer(experiments_app, name="experiments")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(route_app, name="route")

@@ -24,9 +24,8 @@ from router.experiments.report import Report, report
 experiments_app = typer.Typer(no_args_is_help=True, help="Experiments between policies, models and prompts.")
 
 DAY_S = 86_400.0
-DaysOption = Annotated[
-    float, typer.Option("--days", min=0.001, max=3660, help="So far back; default: all that is kept.")
-]
+DAYS_HELP = "So far back; default: all that is kept."
+DaysOption = Annotated[float | None, typer.Option("--days", min=0.001, max=3660, help=DAYS_HELP)]
 
 
 @experiments_app.command("list")
@@ -49,7 +48,7 @@ def list_experiments(config: ConfigOption = None, as_json: JsonOption = False) -
 @experiments_app.command("report")
 def report_command(
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    days: DaysOption = 3660,
+    days: DaysOption = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence of the intervals.")] = 0.95,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -59,8 +58,9 @@ def report_command(
     if name not in experiments:
         raise NotFound("experiment", name, f"there is {', '.join(experiments) or 'none'} in the settings")
     names = [variant.name for variant in experiments[name].variants]
+    since = 0.0 if days is None else time.time() - days * DAY_S
     with opened(config) as store:
-        found = report(name, names, store.decisions.since(time.time() - days * DAY_S, name), level)
+        found = report(name, names, store.decisions.since(since, name), level)
     if as_json:
         print_json(asdict(found))
         return

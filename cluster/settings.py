@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from cluster.experiments_settings import ExperimentSettings, JournalSettings
 from cluster.money_settings import BudgetSettings, CostSettings
 from cluster.routing_settings import CloudSettings, RoutingSettings
 from cluster.section import Section
@@ -121,6 +122,8 @@ class Settings(Section):
     costs: CostSettings = CostSettings()
     ray: RaySettings = RaySettings()
     store: StoreSettings = StoreSettings()
+    journal: JournalSettings = JournalSettings()
+    experiments: tuple[ExperimentSettings, ...] = ()
 
     @model_validator(mode="after")
     def _models_are_distinct(self) -> "Settings":

@@ -14,10 +14,12 @@ from deployments.answering import Answerer
 from deployments.desk import Desk
 from deployments.edge import build_app
 from deployments.ingress_metrics import IngressMetrics
+from deployments.journalling import archive_of
 from deployments.money import Money, money_of
 from deployments.operations import Operations
 from deployments.plan import AppPlan
 from deployments.port_reuse import reuse_port
+from router.journal.archive import Archive
 from router.keys.keyring import Keyring
 from router.keys.limiter import Limiter
 from router.store import Use, WriteBehind, open_store
@@ -35,6 +37,7 @@ class Ingress:
         self._extra_routes = extra_routes
         self._uses: WriteBehind[Use] | None = None
         self._money = Money()
+        self._archive: Archive | None = None
         reuse_port()  # Serve binds after this
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -46,7 +49,8 @@ class Ingress:
             self._uses = WriteBehind[Use](store.usage.add, metrics.lost.inc)
             keyring, accounts = Keyring(store.keys.all), Accounts(Limiter(), self._uses.put)
             self._money = money_of(self._plan, store, metrics.lost.inc)
-        answerer = Answerer(self._plan, money=self._money)
+            self._archive = archive_of(self._plan, store, metrics.lost.inc)
+        answerer = Answerer(self._plan, money=self._money, archive=self._archive)
         answerer.start()
         answerer.keep_adapters()
         return build_app(Desk(answerer, metrics, accounts), Operations(answerer, metrics), routes, keyring)
@@ -55,6 +59,8 @@ class Ingress:
         """Serve calls this when the replica ends in order: what was used is written."""
         if self._uses is not None:
             self._uses.close()
+        if self._archive is not None:
+            self._archive.close()
         self._money.close()
 
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import shoal
 from cluster.cli import app
+from cluster.experiments import experiments_of
 from cluster.routing import routing_of
 from cluster.section import Section
 from cluster.settings import Settings, load_settings
@@ -29,6 +30,7 @@ from deployments.ingress_metrics import IngressMetrics
 from deployments.replica_metrics import ReplicaMetrics
 from replicas.echo import EchoEngine
 from router.chain.metrics import ChainMetrics
+from router.journal.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -111,7 +113,9 @@ def test_every_yaml_block_loads(tmp_path: Path) -> None:
         else:
             settings = load_settings(path)
             assert len(settings.models) == 2
-            assert len(routing_of(settings).rules) == len(settings.routing.rules)
+            routing = routing_of(settings)
+            assert len(routing.rules) == len(settings.routing.rules)
+            assert len(experiments_of(settings, routing)) == len(settings.experiments)
 
 
 def test_every_python_block_uses_names_that_exist() -> None:
@@ -166,6 +170,7 @@ def test_the_metrics_table_names_every_metric_and_alias() -> None:
         engine.close()
     chains = CollectorRegistry()
     ChainMetrics(chains)
+    Journal(chains)
     own = (*IngressMetrics().registry.collect(), *chains.collect())
     names = {f.name + ("_total" if f.type == "counter" else "") for f in (*families, *own)}
     table = README.split("## Metrics")[1].split("## ")[0]

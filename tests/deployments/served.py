@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import uvicorn
+from ray.serve.handle import DeploymentHandle
 
 from deployments.accounts import Accounts
 from deployments.answering import Answerer
@@ -24,6 +25,7 @@ from deployments.replica_watch import watch
 from replicas.echo import EchoConfig, EchoEngine
 from replicas.engine import Engine
 from router.budget import Budgets
+from router.journal.archive import Archive
 from router.keys.keyring import Keyring
 from router.keys.limiter import Limiter
 from router.prices import price_list
@@ -51,10 +53,12 @@ class Served:
         engines: Mapping[str, list[Engine]],
         keyring: Keyring | None = None,
         budgets: Budgets | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self.plan = plan
         self._keyring = keyring
         self.budgets = budgets
+        self.archive = archive
         self.entries: list[Entry] = []  # what would be written into the ledger
         self.uses: list[Use] = []  # what would be written of the keys' usage
         self.pools: dict[str, LocalPool] = {}
@@ -66,6 +70,9 @@ class Served:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="edge")
         self._thread.start()
         self.loop, self._server = self._running.result(30)
+
+    def _handle_of(self, plan: PoolPlan) -> DeploymentHandle[object]:
+        return self.pools[plan.model].handle()
 
     def _money(self) -> Money:
         return Money(self.budgets, self.entries.append, price_list().price("claude-haiku-4-5"))
@@ -93,7 +100,7 @@ class Served:
                 watch(plan.deployment).announce(frozenset())
                 for engine in self._engines[plan.model]:
                     pool.add(engine)
-            self.answerer = answerer = Answerer(self.plan, lambda plan: self.pools[plan.model].handle(), self._money())
+            self.answerer = answerer = Answerer(self.plan, self._handle_of, self._money(), self.archive)
             answerer.start()
             answerer.keep_adapters()
             self.metrics = metrics = IngressMetrics()
@@ -111,10 +118,15 @@ class Served:
 
 @contextmanager
 def serving(
-    plan: AppPlan = PLAN, keyring: Keyring | None = None, budgets: Budgets | None = None, **engines: list[Engine]
+    plan: AppPlan = PLAN,
+    keyring: Keyring | None = None,
+    budgets: Budgets | None = None,
+    archive: Archive | None = None,
+    **engines: list[Engine],
 ) -> Iterator[Served]:
     """An edge for `plan`; a pool that `engines` does not name has one replica with an echo engine."""
-    served = Served(plan, {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools}, keyring, budgets)
+    found = {pool.model: engines.get(pool.model, [echo(pool)]) for pool in plan.pools}
+    served = Served(plan, found, keyring, budgets, archive)
     try:
         yield served
     finally:

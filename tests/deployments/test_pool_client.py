@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.answering import ATTEMPTS, Answerer, Prepared
+from deployments.answering import ATTEMPTS, Answerer
 from deployments.plan import AppPlan, HttpPlan, PoolPlan
 from deployments.pool_client import PoolClient
+from deployments.prepared import Prepared
 from deployments.replica_watch import watch
 from replicas.engine import Chunk, Determinism, Generation, Message, Sampling
 from replicas.errors import DeadlineExceeded, EngineFailed, InvalidRequest
