@@ -24,7 +24,7 @@ from replicas.slot.place import CPU, PREFERENCE, Provider
 from replicas.slot.start.devices import require_device
 
 SPIN_US = 700
-"""How long an idle thread of a session waits actively, in microseconds. The loop takes 200 to 1,300 between two runs."""
+"""How long an idle thread waits actively, in microseconds. The loop takes 200 to 1,300 between two runs."""
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
