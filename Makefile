@@ -4,9 +4,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AGENT_SDK := $(VENV)/.agent-sdk
 DIR ?=
 
-.PHONY: setup model demo test check format lock clean
+.PHONY: setup model demo test agent-sdk check format lock clean
 
 setup: $(STAMP) model
 
@@ -25,8 +26,16 @@ model: $(STAMP)
 demo: setup
 	@$(BIN)/shoal demo $(if $(DIR),--dir "$(DIR)")
 
-test: setup
+test: setup agent-sdk
 	@$(BIN)/python -m pytest
+
+# With its command line: what one test drives.
+agent-sdk: $(AGENT_SDK)
+
+$(AGENT_SDK): requirements-agent-sdk.lock $(STAMP)
+	@echo "installing the Claude Agent SDK, which a test drives (about 160 MB to download the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-agent-sdk.lock
+	@touch $@
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,6 +52,9 @@ format: $(STAMP)
 lock:
 	uv pip compile pyproject.toml --extra cpu --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --upgrade --quiet --output-file requirements.lock
+	echo "claude-agent-sdk>=0.2.187,<0.3" | uv pip compile - --constraints requirements.lock --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet \
+		--output-file requirements-agent-sdk.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -15,19 +15,41 @@ from router.content import block_text, text_of
 
 def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
     """One conversation. Raises InvalidRequest if nothing is said in it."""
-    turns: list[Message] = []
-    names: dict[str, str] = {}
-    for message in messages:
-        names |= {call.id: call.name for call in message.tool_calls}
-        if message.role == "tool":
-            turns.append(replace(message, tool_name=message.tool_name or names.get(message.tool_call_id, "")))
-        elif turns and turns[-1].role == message.role:
-            turns[-1] = _joined(turns[-1], message)
-        else:
-            turns.append(message)
+    turns = _neighbours(_question_last(_neighbours(_named(messages))))
     if not turns:
         raise InvalidRequest("messages: at least one message needs text content", "messages")
     return tuple(turns)
+
+
+def _named(messages: Iterable[Message]) -> Iterator[Message]:
+    """Results with the names of their tools."""
+    names: dict[str, str] = {}
+    for message in messages:
+        names |= {call.id: call.name for call in message.tool_calls}
+        is_result = message.role == "tool" and not message.tool_name
+        yield replace(message, tool_name=names.get(message.tool_call_id, "")) if is_result else message
+
+
+def _neighbours(messages: Iterable[Message]) -> list[Message]:
+    """Neighbours of one role as one turn."""
+    turns: list[Message] = []
+    for message in messages:
+        if turns and turns[-1].role == message.role != "tool":
+            turns[-1] = _joined(turns[-1], message)
+        else:
+            turns.append(message)
+    return turns
+
+
+def _question_last(turns: list[Message]) -> list[Message]:
+    """A system turn between a user's turn and its answer goes before the user's: small models answer what they read
+    last. It does so too when the answer is there, so the next request of a conversation begins with the same tokens."""
+    ordered = list(turns)
+    for i in range(1, len(turns)):
+        is_answered = i + 1 == len(turns) or turns[i + 1].role == "assistant"
+        if turns[i].role == "system" and turns[i - 1].role == "user" and is_answered:
+            ordered[i - 1], ordered[i] = turns[i], turns[i - 1]
+    return ordered
 
 
 def spoken(role: Role, text: str | None, calls: tuple[ToolCall, ...] = ()) -> Iterator[Message]:

@@ -211,3 +211,59 @@ def test_every_request_gets_an_id_of_its_own() -> None:
     ids = {dialect.parse(body(), {}).call.id for _ in range(8)}
     assert len(ids) == 8
     assert all(one.startswith("msg_") for one in ids)
+
+
+ENVIRONMENT = {"role": "system", "content": "# Environment"}
+QUESTION = {"role": "user", "content": "Weather?"}
+CALLED = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "weather", "input": {}}]}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "4 C"}]}
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ([QUESTION, ENVIRONMENT], "system user"),
+        ([QUESTION, ENVIRONMENT, CALLED, RESULT], "system user assistant tool"),
+        ([QUESTION, ENVIRONMENT, QUESTION], "user system user"),
+        ([QUESTION, CALLED, RESULT, ENVIRONMENT], "user assistant tool system"),
+        ([ENVIRONMENT, QUESTION], "system user"),
+    ],
+)
+def test_what_is_said_of_a_question_goes_before_it_so_that_the_question_comes_last(
+    turns: list[dict[str, object]], expected: str
+) -> None:
+    assert " ".join(message.role for message in parse(messages=turns).messages) == expected
+
+
+def test_the_next_request_of_a_conversation_begins_with_the_turns_of_the_one_before() -> None:
+    head = [{"type": "text", "text": "You help."}]
+    first = parse(system=head, messages=[QUESTION, ENVIRONMENT]).messages
+    second = parse(system=head, messages=[QUESTION, ENVIRONMENT, CALLED, RESULT, ENVIRONMENT]).messages
+    assert second[: len(first)] == first
+    assert first[0].content == "You help.\n\n# Environment"
+
+
+@pytest.mark.parametrize(
+    ("block", "is_read"),
+    [
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}, False),
+        ({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AA"}}, False),
+        ({"type": "document", "source": {"type": "file", "file_id": "f"}}, False),
+        ({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}, True),
+        ({"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "words"}]}}, True),
+        ({"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": {}}]}, False),
+        ({"type": "thinking", "thinking": "hm", "signature": "s"}, True),
+        ({"type": ["image"]}, True),
+    ],
+)
+def test_text_documents_are_read_and_what_is_no_text_is_noted(block: dict[str, object], is_read: bool) -> None:
+    call = parse(messages=[{"role": "user", "content": [{"type": "text", "text": "Look:"}, block]}])
+    assert (call.unsupported is None) == is_read
+    if call.unsupported is not None:
+        assert str(call.unsupported.param).startswith("messages[0].content[1]")
+
+
+def test_servers_that_a_cloud_would_reach_are_noted() -> None:
+    refusal = parse(mcp_servers=[{"type": "url", "url": "https://example.com/mcp"}]).unsupported
+    assert refusal is not None
+    assert refusal.param == "mcp_servers"
