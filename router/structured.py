@@ -110,6 +110,10 @@ def _structured_outputs(value: object, path: str) -> Grammar | None:
         if wanted[name] is not None:
             where = f"{path}.{name}"
             raise InvalidRequest(f"{where}: no form of this name; there are {', '.join(_STRUCTURED)}", where)
+    for name in _CHANGES:
+        if wanted.get(name) not in (None, False):
+            where = f"{path}.{name}"
+            raise InvalidRequest(f"{where}: white space and other properties cannot be changed; leave it out", where)
     return _only(wanted, _STRUCTURED, f"{path}.")
 
 
@@ -120,10 +124,9 @@ _STRUCTURED: dict[str, Read] = {
     "choice": _choice,
     "grammar": _grammar,
 }
-_OPTIONS = frozenset(
-    {"disable_fallback", "disable_any_whitespace", "disable_additional_properties", "whitespace_pattern"}
-)
-"""What vLLM knows beside the forms. They change no form here: white space and other properties are as they are."""
+_CHANGES = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
+"""What vLLM lets be changed of a form. None of it can be changed here."""
+_OPTIONS = frozenset({"disable_fallback", *_CHANGES})
 _VLLM: dict[str, Read] = {
     "guided_json": _guided_json,
     "guided_regex": _regex,

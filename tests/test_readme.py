@@ -120,7 +120,7 @@ def test_every_yaml_block_loads(tmp_path: Path) -> None:
 
 def test_every_python_block_uses_names_that_exist() -> None:
     sources = blocks("python")
-    assert len(sources) == 4
+    assert len(sources) == 5
     for source in sources:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "shoal":

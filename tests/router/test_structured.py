@@ -96,6 +96,7 @@ def test_a_messages_bodys_fields_become_a_grammar(body: dict[str, object], gramm
         ({"structured_outputs": {"choice": [""]}}, "structured_outputs.choice[0]"),
         ({"structured_outputs": {"jsn": SCHEMA}}, "structured_outputs.jsn"),
         ({"structured_outputs": {"regex": "a", "foo": 1}}, "structured_outputs.foo"),
+        ({"structured_outputs": {"json": {}, "whitespace_pattern": " "}}, "structured_outputs.whitespace_pattern"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
     ],
 )
