@@ -28,7 +28,7 @@ def joined_archive(plan: AppPlan) -> Archive | None:
     except ShoalError as error:
         logger.warning("what this process decides will not be in the journal: %s", error)
         return None
-    return Archive(store, plan.journal_days, _lost)
+    return Archive(store, plan.journal_days, _lost, closed=store.close)
 
 
 def followed(work: Prepared | Routed, chunks: AsyncGenerator[list[Chunk], None]) -> AsyncGenerator[list[Chunk], None]:

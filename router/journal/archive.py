@@ -16,7 +16,8 @@ FLUSH_WAIT_S = 2.0
 
 
 class Archive:
-    """Keeps decisions in `store` for `keep_days`; `on_lost` hears how many could not be. For any thread."""
+    """Keeps decisions in `store` for `keep_days`; `on_lost` hears how many could not be, `closed` when all else are
+    written. For any thread."""
 
     def __init__(
         self,
@@ -24,8 +25,10 @@ class Archive:
         keep_days: float,
         on_lost: Callable[[int], None],
         now: Callable[[], float] = time.time,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
+        self._closed = closed
         self._keep_s = keep_days * DAY_S
         self._now = now
         self._purges_at = 0.0
@@ -43,6 +46,7 @@ class Archive:
     def close(self) -> None:
         """Write what is left."""
         self._queue.close()
+        self._closed()
 
     def _write(self, entries: Sequence[JournalEntry]) -> None:
         self._store.decisions.add(entries)

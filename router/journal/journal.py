@@ -69,8 +69,6 @@ def rule_label(decision: Decision) -> str:
 def entry_of(made: Made, result: Result) -> JournalEntry:
     """The row of a decision that came to `result`."""
     call, decision, trial = made.call, made.decision, made.decision.trial
-    is_private = decision.marking.is_private
-    seen = Seen(call, decision.marking, datetime.fromtimestamp(made.at, UTC), made.budget)
     return JournalEntry(
         id=label(call.id),
         at=made.at,
@@ -78,10 +76,10 @@ def entry_of(made: Made, result: Result) -> JournalEntry:
         session="" if call.session_id is None else digest(call.session_id),
         by=decision.by,
         rule="" if decision.is_unknown else label(decision.rule),
-        is_private=is_private,
+        is_private=decision.marking.is_private,
         options=tuple(_options(decision)),
         result=result,
-        features=public({**features_of(seen, SEEN), **decision.features}, is_private=is_private) | _traits(made),
+        features=_features(made),
         experiment="" if trial is None else trial.experiment,
         variant="" if trial is None else trial.variant,
     )
@@ -101,9 +99,13 @@ def public(features: Mapping[str, Feature], *, is_private: bool) -> dict[str, Fe
     }
 
 
-def _traits(made: Made) -> dict[str, Feature]:
-    """What learned routing learns from: numbers and hashes; nothing of a private request."""
-    return {} if made.decision.marking.is_private else {TRAITS: traits_of(made.call).line}
+def _features(made: Made) -> dict[str, Feature]:
+    """What the decision saw and what else there is to see. Of requests that are not private also the traits that learned
+    routing learns from: numbers, and counts of hashed words."""
+    decision, is_private = made.decision, made.decision.marking.is_private
+    seen = Seen(made.call, decision.marking, datetime.fromtimestamp(made.at, UTC), made.budget)
+    found = public({**features_of(seen, SEEN - decision.features.keys()), **decision.features}, is_private=is_private)
+    return found if is_private else {**found, TRAITS: traits_of(made.call).line}
 
 
 def _options(decision: Decision) -> list[Option]:

@@ -1,6 +1,8 @@
 """The journal, feedback and experiments over a socket, with a real store behind them."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployments.ingress import Ingress
+from deployments.journalling import joined_archive
+from deployments.plan import AppPlan
+from deployments.replica_watch import watch
 from replicas.engine import Finish
 from replicas.errors import EngineFailed
 from router.experiments.experiment import Experiment, Variant
@@ -21,7 +27,9 @@ from router.policy.rule import Routing, Rule
 from router.store import Store, StoreAddress, open_store
 from tests.deployments.asking import CHAT, MESSAGES, body
 from tests.deployments.hand_engine import HandEngine
-from tests.deployments.served import PLAN, Served, serving
+from tests.deployments.local_pool import LocalPool
+from tests.deployments.served import ECHO, PLAN, Served, echo, serving
+from tests.router.decisions import entry
 
 FEEDBACK = "/v1/feedback"
 CANARY = "canary-91c2"
@@ -221,4 +229,47 @@ def test_an_answer_that_fails_is_in_the_journal_too(tmp_path: Path) -> None:
         assert any(b"error" in part for part in answer.iter_bytes())
     [found] = opened.decisions.since(0.0)
     assert (found.result.outcome, found.result.reason, found.key_id) == (Outcome.FAILED, "EngineFailed", "")
+    opened.close()
+
+
+def test_a_process_beside_the_ingress_writes_into_the_same_journal(tmp_path: Path) -> None:
+    address = StoreAddress.of_file(tmp_path / "shoal.sqlite")
+    opened = open_store(address)
+    archive = joined_archive(replace(PLAN, store=address, journal_days=30.0))
+    assert archive is not None
+    kept = entry("msg_1", time.time())
+    archive.put(kept)
+    archive.close()
+    assert list(opened.decisions.since(0.0)) == [kept]
+    opened.close()
+
+
+@pytest.mark.parametrize("plan", [PLAN, replace(PLAN, store=StoreAddress("postgresql://u@h/x", "NO_SUCH_VARIABLE"))])
+def test_without_a_store_or_a_journal_nothing_is_kept(plan: AppPlan) -> None:
+    assert joined_archive(plan) is None
+    assert joined_archive(replace(plan, journal_days=1.0)) is None
+
+
+def test_the_ingress_keeps_its_decisions_in_the_store_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(PLAN, pools=(ECHO,), store=StoreAddress.of_file(tmp_path / "shoal.sqlite"), journal_days=30.0)
+
+    async def asked() -> str:
+        pool = LocalPool(ECHO.deployment, ECHO.model, ECHO.path)
+        watch(ECHO.deployment).announce(frozenset())
+        pool.add(echo(ECHO))
+        monkeypatch.setattr("ray.serve.get_deployment_handle", lambda *_, **__: pool.handle())
+        monkeypatch.setattr("deployments.ingress.reuse_port", lambda: None)
+        front = Ingress(plan, lambda _: ())
+        transport = httpx.ASGITransport(front.__serve_build_asgi_app__())
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            id_ = id_of(await client.post(CHAT, json=body()))
+            assert (await client.post(FEEDBACK, json={"id": id_, "score": 1})).status_code == 202
+        front.__del__()
+        return id_
+
+    id_ = asyncio.run(asked())
+    opened = open_store(plan.store or pytest.fail("the plan has one"))
+    assert [(one.id, one.result.answered_by) for one in opened.decisions.since(0.0)] == [(id_, "echo")]
     opened.close()
