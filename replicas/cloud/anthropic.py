@@ -28,6 +28,7 @@ from replicas.cloud.messages import MessagesReader
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
 from replicas.cloud.release import Asking, Draft, Releasable
+from replicas.cloud.transport import Transport
 from replicas.engine import Chunk
 
 PATHS: Mapping[Asking, str] = {"conversation": "/v1/messages", "count": "/v1/messages/count_tokens"}
@@ -44,7 +45,7 @@ class AnthropicCloud:
             base_url=endpoint.base_url.rstrip("/").removesuffix("/v1"),
             max_retries=0,
             open_telemetry=False,
-            http_client=DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=DefaultAsyncHttpxClient(transport=Transport(), follow_redirects=False),
         )
 
     def ask(self, sent: Releasable) -> CloudAnswer:

@@ -16,6 +16,7 @@ from replicas.cloud.endpoint import Endpoint
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
 from replicas.cloud.release import Asking, Draft, Releasable
+from replicas.cloud.transport import Transport
 from replicas.engine import Chunk
 
 PATHS: Mapping[Asking, str] = {
@@ -23,8 +24,6 @@ PATHS: Mapping[Asking, str] = {
     "completions": "/completions",
     "embeddings": "/embeddings",
 }
-CONNECTIONS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-"""Those of the anthropic package."""
 
 
 class OpenAICloud:
@@ -36,7 +35,7 @@ class OpenAICloud:
         self._url = endpoint.base_url.rstrip("/")
         self._client = httpx2.AsyncClient(
             headers={"authorization": f"Bearer {key}"} if key else {},
-            limits=CONNECTIONS,
+            transport=Transport(),
             follow_redirects=False,
         )
 
