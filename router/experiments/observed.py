@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import fsum
 
 from router.journal.entry import JournalEntry, Outcome
+from router.openai.choices import first_id
 
 
 @dataclass(slots=True)
@@ -87,4 +88,4 @@ def unit_of(entry: JournalEntry) -> str:
     """What the variant was drawn for (router/experiments/assignment.py)."""
     if entry.session:
         return f"session {entry.session}"
-    return f"key {entry.key_id}" if entry.key_id else f"request {entry.id}"
+    return f"key {entry.key_id}" if entry.key_id else f"request {first_id(entry.id)}"

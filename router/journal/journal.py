@@ -6,6 +6,7 @@ left out where the request is private; headers that rules look at are always lef
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 
@@ -78,7 +79,7 @@ def entry_of(made: Made, result: Result) -> JournalEntry:
         rule="" if decision.is_unknown else label(decision.rule),
         is_private=decision.marking.is_private,
         options=tuple(_options(decision)),
-        result=result,
+        result=replace(result, answered_by=label(result.answered_by)),
         features=_features(made),
         experiment="" if trial is None else trial.experiment,
         variant="" if trial is None else trial.variant,
@@ -100,8 +101,8 @@ def public(features: Mapping[str, Feature], *, is_private: bool) -> dict[str, Fe
 
 
 def _features(made: Made) -> dict[str, Feature]:
-    """What the decision saw and what else there is to see. Of requests that are not private also the traits that learned
-    routing learns from: numbers, and counts of hashed words."""
+    """What the decision saw and what else there is to see. Of requests that are not private also the traits that
+    learned routing learns from: numbers, and counts of hashed words."""
     decision, is_private = made.decision, made.decision.marking.is_private
     seen = Seen(made.call, decision.marking, datetime.fromtimestamp(made.at, UTC), made.budget)
     found = public({**features_of(seen, SEEN - decision.features.keys()), **decision.features}, is_private=is_private)

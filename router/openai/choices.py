@@ -28,6 +28,12 @@ def numbered_id(id_: str, number: int) -> str:
     return id_ if number == 0 else f"{id_}-{number}"
 
 
+def first_id(id_: str) -> str:
+    """The id of the first of several calls of which `id_` is one."""
+    first, _, number = id_.rpartition("-")
+    return first if number.isdecimal() and "-" in first else id_
+
+
 def seed_of(seed: int, number: int) -> int:
     """The seed of one of several calls, below 2**31."""
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()

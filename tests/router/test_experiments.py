@@ -17,6 +17,7 @@ from router.experiments.assignment import point, unit_of, variant_of
 from router.experiments.experiment import Experiment, Variant
 from router.experiments.prompt import with_system
 from router.experiments.trials import Experiments
+from router.openai.choices import several
 from router.openai.request import parse_chat
 from router.origin import Origin
 from router.policy.condition import ALWAYS, one
@@ -83,6 +84,7 @@ def test_a_conversation_keeps_its_variant_else_a_key_does_else_a_request_is_alon
     assert unit_of(replace(call(origin=key), session_id="s")) == "session s"
     assert unit_of(call(origin=key)) == "key k1"
     assert unit_of(call()) == "request call-1"
+    assert {unit_of(one) for one in several(replace(call(), id="chatcmpl-0123"), 3)} == {"request chatcmpl-0123"}
 
 
 def test_a_variant_sends_its_requests_elsewhere_and_the_decision_says_so() -> None:

@@ -209,3 +209,9 @@ def test_what_is_kept_of_features_fits_any_database(features: dict[str, str | in
     texts = [value for value in kept.values() if isinstance(value, str)]
     assert all("\0" not in text and len(text) <= LIMIT and text.encode("utf-8") is not None for text in texts)
     assert not (is_private and texts)
+
+
+def test_a_name_that_is_too_long_for_the_store_is_cut() -> None:
+    kept = Kept()
+    kept.follow(call(), [chunk("a")], [end()], work=Working("m" * (LIMIT + 1)))
+    assert kept.rows[0].result.answered_by == "m" * LIMIT
