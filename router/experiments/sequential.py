@@ -24,8 +24,8 @@ MOST_OF_CAPITAL = 0.5
 """That a bet may lose at most of what there is."""
 
 CAUTION = 0.5
-"""Of the bet that would be best if the mean so far were the true one. On rates of 0.5 and 0.6 the difference is found
-after 1,490 answers in the median, with whole bets after 2,250."""
+"""Of the bet that would be best if the mean so far were the true one. Whole bets lose on early means what they win: on
+rates of 0.5 and 0.6 they took half as long again to find the difference."""
 
 _EDGES: Floats = np.linspace(0.0, 1.0, CELLS + 1)
 LOW, HIGH = _EDGES[:-1], _EDGES[1:]
