@@ -13,11 +13,14 @@ from ray.serve._private import http_util, replica
 from ray.serve.config import HTTPOptions
 from starlette.types import ASGIApp
 
+from deployments.own_watch import OwnWatch
+
 _start = http_util.start_asgi_http_server
 
 
 def reuse_port() -> None:
-    """Make Serve's server in this process bind with SO_REUSEADDR. Not SO_REUSEPORT: two services must not share one."""
+    """Make Serve's server in this process bind with SO_REUSEADDR. Not SO_REUSEPORT: two services must not share one.
+    What it passes on goes through OwnWatch."""
     setattr(http_util, "set_socket_reuse_port", _reuse_address)  # noqa: B010 - a function of Ray's
     setattr(replica, "start_asgi_http_server", _start_server)  # noqa: B010
 
@@ -30,4 +33,4 @@ def _reuse_address(listener: socket.socket) -> bool:
 async def _start_server(
     app: ASGIApp, options: HTTPOptions, *, event_loop: asyncio.AbstractEventLoop, enable_so_reuseport: bool = False
 ) -> "tuple[asyncio.Task[None], uvicorn.Server]":
-    return await _start(app, options, event_loop=event_loop, enable_so_reuseport=True)
+    return await _start(OwnWatch(app), options, event_loop=event_loop, enable_so_reuseport=True)

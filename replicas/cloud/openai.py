@@ -24,6 +24,12 @@ PATHS: Mapping[Asking, str] = {
     "completions": "/completions",
     "embeddings": "/embeddings",
 }
+HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate",
+    "content-type": "application/json",
+    "user-agent": "shoal",
+}
 
 
 class OpenAICloud:
@@ -32,12 +38,10 @@ class OpenAICloud:
     def __init__(self, endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> None:
         key = endpoint.key(environment)
         self._endpoint = endpoint
-        self._url = endpoint.base_url.rstrip("/")
-        self._client = httpx2.AsyncClient(
-            headers={"authorization": f"Bearer {key}"} if key else {},
-            transport=Transport(),
-            follow_redirects=False,
-        )
+        url = endpoint.base_url.rstrip("/")
+        self._urls = {asking: httpx2.URL(url + path) for asking, path in PATHS.items()}
+        self._headers = {**HEADERS, "authorization": f"Bearer {key}"} if key else HEADERS
+        self._transport = Transport()
 
     def ask(self, sent: Releasable) -> CloudAnswer:
         """The answer to `sent`, a body of the chat completions protocol."""
@@ -53,7 +57,7 @@ class OpenAICloud:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def _chunks(self, draft: Draft, reader: Reader) -> AsyncGenerator[Chunk, None]:
         deadline = Deadline(draft.deadline_s)
@@ -71,16 +75,15 @@ class OpenAICloud:
         return response
 
     async def _sent(self, draft: Draft, deadline: Deadline) -> httpx2.Response:
-        quiet_s = self._endpoint.quiet_s
-        read_s = quiet_s if wants_stream(draft.body) else None
-        request = self._client.build_request(
+        read_s = self._endpoint.quiet_s if wants_stream(draft.body) else None
+        request = httpx2.Request(
             "POST",
-            self._url + PATHS[draft.asking],
+            self._urls[draft.asking],
             content=draft.body,
-            headers={**dict(draft.headers), "content-type": "application/json"},
-            timeout=httpx2.Timeout(quiet_s, connect=self._endpoint.connect_s, read=read_s),
+            headers={**dict(draft.headers), **self._headers},
+            extensions={"timeout": {"connect": self._endpoint.connect_s, "read": read_s}},
         )
         try:
-            return await deadline.wait(self._client.send(request, stream=True))
+            return await deadline.wait(self._transport.handle_async_request(request))
         except httpx2.HTTPError as error:
             raise broken(self._endpoint.name, error) from error

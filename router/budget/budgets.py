@@ -31,6 +31,7 @@ State: TypeAlias = Literal["ok", "low", "spent"]
 
 LOW = 0.8  # of a limit: a choice
 FRESH_S = 1.0
+DAY_S = 86_400
 KNOWN = 1_000  # payers whose state is kept
 GRACE_S = 60.0  # that a settlement may take to be written
 
@@ -69,6 +70,7 @@ class Budgets:
         self._settle = settle
         self._clock = clock
         self._states: dict[tuple[Claim, ...], tuple[float, State]] = {}
+        self._known: dict[tuple[Payer, int], tuple[Claim, ...]] = {}
         self._reading = asyncio.Lock()
         self._advances = Advances(settle, clock)
         self._reserving: WeakValueDictionary[tuple[Claim, ...], asyncio.Lock] = WeakValueDictionary()
@@ -104,8 +106,8 @@ class Budgets:
         self._advances.close()
 
     async def _part(self, claims: tuple[Claim, ...], nano: int, until: float) -> Part:
-        """`nano` of `claims` for a request that ends before `until`. One of a payer's requests at a time asks the store:
-        what it reserves ahead may do for the others."""
+        """`nano` of `claims` for a request that ends before `until`. One of a payer's requests at a time asks the
+        store: what it reserves ahead may do for the others."""
         self._advances.begun(claims)
         found = self._advances.taken(claims, nano, until)
         if found is not None:
@@ -139,7 +141,15 @@ class Budgets:
             self._settle(Settlement(reservation, 0))
 
     def _claims(self, payer: Payer) -> tuple[Claim, ...]:
-        return claims_of(self._budgets, payer, datetime.fromtimestamp(self._clock(), UTC).date())
+        """What `payer` takes from today; found once a day, since each request asks several times."""
+        day = int(self._clock() // DAY_S)
+        found = self._known.get((payer, day))
+        if found is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            today = datetime.fromtimestamp(day * DAY_S, UTC).date()
+            found = self._known[payer, day] = claims_of(self._budgets, payer, today)
+        return found
 
     def _is_stale(self, claims: tuple[Claim, ...]) -> bool:
         found = self._states.get(claims)

@@ -5,7 +5,6 @@ beginning of a text is read.
 """
 
 import re
-from collections import Counter
 
 READ_CHARS = 4000
 LETTERS_SHARE = 0.3
@@ -35,7 +34,11 @@ COMMON = {
     "pl": "i w nie na się że to jest z do jak co czy o po dla od za są",
     "sv": "och det att en ett är inte på som för med jag av hur vad den till i har",
 }
-WORDS = {code: frozenset(words.split()) for code, words in COMMON.items()}
+LANGUAGES = {
+    word: tuple(code for code, words in COMMON.items() if word in words.split())
+    for word in " ".join(COMMON.values()).split()
+}
+"""Those that a word is common in."""
 
 WORD = re.compile(r"[^\W\d_]+")
 FENCE = re.compile(r"^\s{0,3}(?:```|~~~)", re.MULTILINE)
@@ -57,12 +60,14 @@ ASKS_FOR_CODE = re.compile(
 def language_of(text: str) -> str:
     """The code (ISO 639-1) of the language that `text` begins in; `und` if that is not plain."""
     head = text[:READ_CHARS]
-    letters = sum(map(str.isalpha, head))
-    for code, script in SCRIPTS:
-        if letters and len(script.findall(head)) >= LETTERS_SHARE * letters:
+    letters = 0 if head.isascii() else sum(map(str.isalpha, head))
+    for code, script in SCRIPTS if letters else ():
+        if len(script.findall(head)) >= LETTERS_SHARE * letters:
             return code
-    words = Counter(WORD.findall(head.lower()))
-    counts = {code: sum(words[word] for word in common) for code, common in WORDS.items()}
+    counts = dict.fromkeys(COMMON, 0)
+    for word in WORD.findall(head.lower()):
+        for code in LANGUAGES.get(word, ()):
+            counts[code] += 1
     best, second = sorted(counts, key=lambda code: -counts[code])[:2]
     return best if counts[best] >= 2 and counts[best] > counts[second] else "und"
 
