@@ -7,11 +7,12 @@ refused here is an experiment that could then have nobody in it, and one whose o
 import difflib
 from collections.abc import Iterator
 
-from cluster.experiments_settings import ExperimentSettings, VariantSettings
+from cluster.experiments_settings import ExperimentSettings, JournalSettings, VariantSettings
 from cluster.routing import Names
 from cluster.settings import Settings
 from replicas.errors import SettingsError
 from router.experiments.experiment import Experiment, Variant
+from router.journal.archive import Retention
 from router.policy.check import PRIVATE
 from router.policy.condition import beyond
 from router.policy.rule import Routing, Rule
@@ -27,6 +28,11 @@ def experiments_of(settings: Settings, routing: Routing) -> tuple[Experiment, ..
     if problems:
         raise SettingsError("\n".join(problems))
     return made
+
+
+def retention_of(written: JournalSettings) -> Retention | None:
+    """How much of the journal is kept; None: it is off."""
+    return Retention(written.keep_days, written.keep_rows) if written.enabled else None
 
 
 def _experiment(written: ExperimentSettings, names: Names) -> Experiment:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cluster.experiments import experiments_of
+from cluster.experiments import experiments_of, retention_of
 from cluster.money_settings import baseline_of, budgets_of
 from cluster.routing import routing_of
 from cluster.settings import ModelSettings, Settings
@@ -76,7 +76,7 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
         clouds=tuple(CloudPlan(one.kind, Endpoint(one.name, one.base_url, one.key_env)) for one in settings.clouds),
         routing=routing,
         experiments=experiments_of(settings, routing),
-        journal_days=settings.journal.keep_days if settings.journal.enabled else None,
+        journal=retention_of(settings.journal),
     )
 
 

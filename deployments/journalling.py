@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 
 def archive_of(plan: AppPlan, store: Store, on_lost: Callable[[int], None]) -> Archive | None:
     """The archive of a process that has `store` open; None where nothing is to be kept."""
-    return None if plan.journal_days is None else Archive(store, plan.journal_days, on_lost)
+    return None if plan.journal is None else Archive(store, plan.journal, on_lost)
 
 
 def joined_archive(plan: AppPlan) -> Archive | None:
     """The archive of a process beside the ingress, which keeps the store's tables up to date."""
-    if plan.store is None or plan.journal_days is None:
+    if plan.store is None or plan.journal is None:
         return None
     try:
         store = join_store(plan.store)
     except ShoalError as error:
         logger.warning("what this process decides will not be in the journal: %s", error)
         return None
-    return Archive(store, plan.journal_days, _lost, closed=store.close)
+    return Archive(store, plan.journal, _lost, closed=store.close)
 
 
 def followed(work: Prepared | Routed, chunks: AsyncGenerator[list[Chunk], None]) -> AsyncGenerator[list[Chunk], None]:

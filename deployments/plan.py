@@ -14,6 +14,7 @@ from replicas.engine import Determinism
 from replicas.slot.start.sizing import MOST_SLOTS
 from router.budget import Budget
 from router.experiments.experiment import Experiment
+from router.journal.archive import Retention
 from router.policy.candidate import Candidate
 from router.policy.rule import Routing
 from router.prices import Price
@@ -122,7 +123,7 @@ class AppPlan:
     budgets: tuple[Budget, ...] = ()
     baseline: Price | None = None  # what savings are counted against
     experiments: tuple[Experiment, ...] = ()
-    journal_days: float | None = None  # that decisions are kept; None: they are not
+    journal: Retention | None = None  # None: decisions are not kept
 
     @property
     def routes(self) -> Routing:

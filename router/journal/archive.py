@@ -1,11 +1,13 @@
 """The journal on its way into the store: decisions are written behind the answers, by a thread of their own.
 
-What is older than `keep_days` is dropped by the same thread, with the first decision that is written and then once an
-hour. Feedback is written at once; where its decision is still waiting to be written, that is waited for.
+What is too old or too much is dropped by the same thread, with the first decision that is written and then once an
+hour; until then there may be more. Feedback is written at once; where its decision is still waiting to be written, that
+is waited for.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from router.journal.entry import Feedback, JournalEntry
 from router.store import Store, WriteBehind
@@ -15,21 +17,29 @@ PURGE_EVERY_S = 3_600.0
 FLUSH_WAIT_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Decisions of so many days are kept, and the newest `rows` of them."""
+
+    days: float
+    rows: int = 1_000_000
+
+
 class Archive:
-    """Keeps decisions in `store` for `keep_days`; `on_lost` hears how many could not be, `closed` when all else are
+    """Keeps decisions in `store`. `on_lost` hears how many could not be kept; `closed` is called after the last one was
     written. For any thread."""
 
     def __init__(
         self,
         store: Store,
-        keep_days: float,
+        retention: Retention,
         on_lost: Callable[[int], None],
         now: Callable[[], float] = time.time,
         closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._closed = closed
-        self._keep_s = keep_days * DAY_S
+        self._retention = retention
         self._now = now
         self._purges_at = 0.0
         self._queue = WriteBehind[JournalEntry](self._write, on_lost)
@@ -51,5 +61,5 @@ class Archive:
     def _write(self, entries: Sequence[JournalEntry]) -> None:
         self._store.decisions.add(entries)
         if self._now() >= self._purges_at:
-            self._store.decisions.purge(self._now() - self._keep_s)
+            self._store.decisions.purge(self._now() - self._retention.days * DAY_S, self._retention.rows)
             self._purges_at = self._now() + PURGE_EVERY_S

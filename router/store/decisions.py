@@ -40,10 +40,10 @@ class DecisionTable:
             yield from page
             after = (page[-1].at, page[-1].id)
 
-    def purge(self, before: float) -> int:
-        """Drop what is older than `before`, with its feedback; how many that were. PAGE at a time, so that nobody
-        waits for long."""
-        dropped = 0
+    def purge(self, before: float, most: int) -> int:
+        """Drop what is older than `before`, and what is older than the newest `most`, with its feedback; how many that
+        were. PAGE at a time, so that nobody waits for long. Of several made at once, too many may stay."""
+        dropped, before = 0, max(before, self._made_at(most))
         oldest = select(decisions.c.id).where(decisions.c.at < before).order_by(decisions.c.at).limit(PAGE)
         while True:
             with self._database.writing() as connection:
@@ -54,6 +54,12 @@ class DecisionTable:
                 connection.execute(delete(decisions).where(decisions.c.id.in_(ids)))
                 connection.execute(delete(feedback).where(feedback.c.decision_id.in_(ids)))
             dropped += len(ids)
+
+    def _made_at(self, number: int) -> float:
+        """When the `number`-th newest was made; 0 if there are fewer."""
+        wanted = select(decisions.c.at).order_by(decisions.c.at.desc()).offset(number - 1).limit(1)
+        with self._database.reading() as connection:
+            return float(connection.execute(wanted).scalar() or 0.0)
 
     def _page(self, after: tuple[float, str], experiment: str | None) -> list[JournalEntry]:
         with self._database.reading() as connection:

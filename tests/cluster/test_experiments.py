@@ -12,6 +12,7 @@ from cluster.routing import routing_of
 from cluster.settings import load_settings, validated
 from replicas.errors import SettingsError
 from router.experiments.experiment import Experiment
+from router.journal.archive import Retention
 from router.store import StoreAddress, open_store
 from tests.cluster.command import Shell
 from tests.router.decisions import tried
@@ -99,12 +100,17 @@ def test_two_experiments_may_not_share_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "days"),
-    [("", 30.0), ("journal: off", None), ("journal: on", 30.0), ("journal: {keep_days: 2}", 2.0)],
+    ("written", "kept"),
+    [
+        ("", Retention(30.0)),
+        ("journal: off", None),
+        ("journal: on", Retention(30.0)),
+        ("journal: {keep_days: 2, keep_rows: 5}", Retention(2.0, 5)),
+    ],
 )
-def test_the_journal_is_kept_unless_it_is_off(tmp_path: Path, written: str, days: float | None) -> None:
+def test_the_journal_is_kept_unless_it_is_off(tmp_path: Path, written: str, kept: Retention | None) -> None:
     (tmp_path / "shoal.yaml").write_text(f"models: [{{name: e, engine: {{kind: echo}}}}]\n{written}\n")
-    assert plan_of(load_settings(tmp_path / "shoal.yaml"), tmp_path, has_gpu=False).journal_days == days
+    assert plan_of(load_settings(tmp_path / "shoal.yaml"), tmp_path, has_gpu=False).journal == kept
 
 
 @pytest.mark.parametrize("written", ["journal: never", "journal: 5", "journal: {keep_days: 0}", "journal: {days: 5}"])

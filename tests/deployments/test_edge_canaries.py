@@ -25,7 +25,7 @@ from router.chain.bar import Bar
 from router.chain.judge import Judging
 from router.chain.terms import Terms
 from router.experiments.experiment import Experiment, Variant
-from router.journal.archive import Archive
+from router.journal.archive import Archive, Retention
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
 from router.keys.keyring import Keyring
@@ -195,7 +195,7 @@ def flown(run: str, engine: Engine, folder: Path) -> Flight:
     """Every private request, and a public one beside each third."""
     store = open_store(StoreAddress.of_file(folder / "shoal.sqlite"))
     lost: list[int] = []
-    archive = Archive(store, 30.0, lost.append)
+    archive = Archive(store, Retention(30.0), lost.append)
     keyring = Keyring(lambda: [OPEN.stored, CLOSED.stored])
     requests = [Asked(number, run) for number in range(REQUESTS)]
     with (

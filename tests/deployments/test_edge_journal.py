@@ -17,7 +17,7 @@ from deployments.replica_watch import watch
 from replicas.engine import Finish
 from replicas.errors import EngineFailed
 from router.experiments.experiment import Experiment, Variant
-from router.journal.archive import Archive
+from router.journal.archive import Archive, Retention
 from router.journal.entry import JournalEntry, Option, Outcome
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
@@ -63,7 +63,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def edge(store: Store) -> Iterator[Served]:
     plan = replace(PLAN, routing=ROUTING, experiments=(EXPERIMENT,))
-    with serving(plan, KEYRING, archive=Archive(store, 30.0, lambda _: pytest.fail("nothing may be lost"))) as served:
+    with serving(
+        plan, KEYRING, archive=Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"))
+    ) as served:
         yield served
 
 
@@ -220,7 +222,7 @@ def test_every_decision_is_counted_by_rule_model_and_outcome(edge: Served) -> No
 def test_an_answer_that_fails_is_in_the_journal_too(tmp_path: Path) -> None:
     opened = open_store(StoreAddress.of_file(tmp_path / "shoal.sqlite"))
     engine = HandEngine()
-    archive = Archive(opened, 30.0, lambda _: pytest.fail("nothing may be lost"))
+    archive = Archive(opened, Retention(30.0), lambda _: pytest.fail("nothing may be lost"))
     with (
         serving(archive=archive, echo=[engine]) as served,
         httpx.stream("POST", served.url + CHAT, json=body(stream=True)) as answer,
@@ -235,7 +237,7 @@ def test_an_answer_that_fails_is_in_the_journal_too(tmp_path: Path) -> None:
 def test_a_process_beside_the_ingress_writes_into_the_same_journal(tmp_path: Path) -> None:
     address = StoreAddress.of_file(tmp_path / "shoal.sqlite")
     opened = open_store(address)
-    archive = joined_archive(replace(PLAN, store=address, journal_days=30.0))
+    archive = joined_archive(replace(PLAN, store=address, journal=Retention(30.0)))
     assert archive is not None
     kept = entry("msg_1", time.time())
     archive.put(kept)
@@ -247,13 +249,13 @@ def test_a_process_beside_the_ingress_writes_into_the_same_journal(tmp_path: Pat
 @pytest.mark.parametrize("plan", [PLAN, replace(PLAN, store=StoreAddress("postgresql://u@h/x", "NO_SUCH_VARIABLE"))])
 def test_without_a_store_or_a_journal_nothing_is_kept(plan: AppPlan) -> None:
     assert joined_archive(plan) is None
-    assert joined_archive(replace(plan, journal_days=1.0)) is None
+    assert joined_archive(replace(plan, journal=Retention(1.0))) is None
 
 
 def test_the_ingress_keeps_its_decisions_in_the_store_of_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = replace(PLAN, pools=(ECHO,), store=StoreAddress.of_file(tmp_path / "shoal.sqlite"), journal_days=30.0)
+    plan = replace(PLAN, pools=(ECHO,), store=StoreAddress.of_file(tmp_path / "shoal.sqlite"), journal=Retention(30.0))
 
     async def asked() -> str:
         pool = LocalPool(ECHO.deployment, ECHO.model, ECHO.path)

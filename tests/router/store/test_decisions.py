@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
-from router.journal.archive import DAY_S, PURGE_EVERY_S, Archive
+from router.journal.archive import DAY_S, PURGE_EVERY_S, Archive, Retention
 from router.journal.entry import Feedback, JournalEntry
 from router.store import Store, StoreAddress, open_store
 from router.store import decisions as module
@@ -93,7 +93,7 @@ def test_what_is_too_old_goes_with_its_feedback(
     monkeypatch.setattr(module, "PAGE", 2)
     store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
     assert [store.feedback.give(id_, "k1", GOOD) for id_ in ("msg_1", "msg_6")] == ["small"] * 2
-    assert store.decisions.purge(5.0) == 5
+    assert store.decisions.purge(5.0, 100) == 5
     assert [one.id for one in kept(store)] == ["msg_5", "msg_6"]
     database = Database(address.resolved())
     with database.reading() as connection:
@@ -101,9 +101,17 @@ def test_what_is_too_old_goes_with_its_feedback(
     database.close()
 
 
+def test_more_than_so_many_are_not_kept(store: Store) -> None:
+    store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
+    assert store.decisions.purge(0.0, 7) == 0
+    assert store.decisions.purge(0.0, 3) == 4
+    assert [one.id for one in kept(store)] == ["msg_4", "msg_5", "msg_6"]
+    assert store.decisions.purge(6.0, 3) == 2
+
+
 def test_the_archive_drops_what_is_too_old_once_an_hour(store: Store) -> None:
     now = [10 * DAY_S]
-    archive = Archive(store, 2.0, lambda _: pytest.fail("nothing may be lost"), lambda: now[0])
+    archive = Archive(store, Retention(2.0), lambda _: pytest.fail("nothing may be lost"), lambda: now[0])
     archive.put(entry("old", at=now[0] - 3 * DAY_S))
     assert archive.give("old", "k1", GOOD) is None  # written and dropped at once
     archive.put(entry("new", at=now[0] - 1.99 * DAY_S))
@@ -118,7 +126,7 @@ def test_the_archive_drops_what_is_too_old_once_an_hour(store: Store) -> None:
 
 
 def test_feedback_waits_for_a_decision_that_is_being_written(store: Store) -> None:
-    archive = Archive(store, 30.0, lambda _: pytest.fail("nothing may be lost"), lambda: ENTRY.at)
+    archive = Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"), lambda: ENTRY.at)
     archive.put(ENTRY)
     assert archive.give("msg_1", "k1", GOOD) == "small"
     archive.close()
