@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
@@ -18,8 +18,10 @@ from cluster.routing import routing_of
 from cluster.settings import load_settings
 from replicas.errors import NotFound
 from router.experiments.experiment import Experiment, Variant
-from router.experiments.intervals import Estimate
-from router.experiments.report import Report, report
+
+if TYPE_CHECKING:
+    from router.experiments.intervals import Estimate
+    from router.experiments.report import Report
 
 experiments_app = typer.Typer(no_args_is_help=True, help="Experiments between policies, models and prompts.")
 
@@ -54,6 +56,8 @@ def report_command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the variants of an experiment with the first of them."""
+    from router.experiments.report import report  # late: what computes is not needed by other commands
+
     experiments = {one.name: one for one in configured(config)}
     if name not in experiments:
         raise NotFound("experiment", name, f"there is {', '.join(experiments) or 'none'} in the settings")
@@ -114,7 +118,7 @@ def listed(experiments: tuple[Experiment, ...], counts: dict[str, Counter[str]])
     return shown
 
 
-def variant_table(found: Report) -> Table:
+def variant_table(found: "Report") -> Table:
     """The variants, a line each; the first is the control."""
     names = ("decisions", "answers", "units", "success", "score", "p50 s", "p95 s", "$/answer")
     shown = Table("variant", *(Column(name, justify="right") for name in names), box=None, padding=(0, 2, 0, 0))
@@ -126,7 +130,7 @@ def variant_table(found: Report) -> Table:
     return shown
 
 
-def comparison_table(found: Report) -> Table:
+def comparison_table(found: "Report") -> Table:
     """What the variants have more than the control, a line each measure."""
     numbers = (Column(name, justify="right") for name in ("difference", "p"))
     title = f"against {found.variants[0].name}"
@@ -137,7 +141,7 @@ def comparison_table(found: Report) -> Table:
     return shown
 
 
-def estimate(found: Estimate | None, sign: str = "") -> str:
+def estimate(found: "Estimate | None", sign: str = "") -> str:
     """A value with its interval."""
     return "-" if found is None else f"{found.value:{sign}.3f} ({found.low:{sign}.3f} .. {found.high:{sign}.3f})"
 
