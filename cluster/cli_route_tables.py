@@ -17,12 +17,11 @@ PER = 1000
 
 def frontier_table(points: "Sequence[Point]") -> Table:
     """A line for each policy and setting."""
-    shown = _table("policy", "setting", "local", "quality", "95 %", f"$ per {PER:,}", "95 %")
+    shown = _table("policy", "setting", "local", "quality", "95 %", f"$ per {PER:,}")
     for one in points:
-        quality, cost = one.quality, one.cost_usd
-        ends = (f"{quality.low:.3f} - {quality.high:.3f}", f"{PER * cost.low:.4f} - {PER * cost.high:.4f}")
-        figures = (f"{one.local_share:.0%}", f"{quality.value:.3f}", ends[0], f"{PER * cost.value:.4f}", ends[1])
-        shown.add_row(Text(one.policy), Text(one.setting), *figures)
+        quality, paid = one.quality, f"{PER * one.cost_usd.value:.4f}"
+        ends = f"{quality.low:.3f} - {quality.high:.3f}"
+        shown.add_row(one.policy, Text(one.setting), f"{one.local_share:.0%}", f"{quality.value:.3f}", ends, paid)
     return shown
 
 

@@ -67,7 +67,7 @@ class Cases:
         told = model.probabilities(self.traits)
         for step in STEPS:
             yield self.point("learned", f"p >= {step:.2f}", (told >= step).astype(float))
-        yield self.point("learned", "as set, abstaining", self.settled(model, threshold))
+        yield self.point("learned", "as set, or the rules", self.settled(model, threshold))
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             yield self.point("random", f"{share:.0%} local", np.full(len(self.local), share))
         order = self.oracle_order()

@@ -1,0 +1,1 @@
+"""Learned routing against rules, chance and an oracle, on tasks whose answers are known."""
