@@ -21,7 +21,7 @@ from router.keys.limiter import Limiter
 OPEN = frozenset({"/", "/api/hello", "/health", "/ready"})
 """Probes; they tell nothing but that the service is up."""
 
-ANY_KEY = ("/v1/models",)
+ANY_KEY = ("/v1/models", "/openapi.json")
 SCOPES = {
     "/v1/messages": KeyScope.INFERENCE,
     "/v1/chat/completions": KeyScope.INFERENCE,

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from replicas.engine import GREEDY_BELOW, LEAST_PENALTY, Sampling
 from replicas.errors import InvalidRequest
+from router.shapes import AnyObject, Biases, Expression, OneOfTexts, OneSchema, OutputFormat, ResponseFormat
 
 INT32_MAX = 2**31 - 1
 """Counts are clamped to it: an engine keeps them in arrays, and no context is that long."""
@@ -43,7 +44,12 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Stops = Annotated[list[StopString], Field(fail_fast=True), Field(max_length=16), BeforeValidator(_listed)]
+Stops = Annotated[
+    list[StopString],
+    Field(fail_fast=True),
+    Field(max_length=16),
+    BeforeValidator(_listed, json_schema_input_type=StopString | Annotated[list[StopString], Field(max_length=16)]),
+]
 """A string or a list of at most 16; each costs the engine a comparison per token."""
 
 
@@ -67,7 +73,7 @@ class SamplingFields(Wire):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(strict=True, ge=LEAST_PENALTY, le=100)] | None = None
-    logit_bias: object = None
+    logit_bias: Biases = None
     min_tokens: Annotated[int, Field(strict=True, ge=0)] | None = None
     ignore_eos: Flag | None = None
     stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True), Field(max_length=BIASES)] | None = None
@@ -117,14 +123,14 @@ def _biases(value: object) -> tuple[tuple[int, float], ...]:
 class FormFields(Wire):
     """What says the form of an answer, by the names of both dialects and of vLLM; router/structured.py reads them."""
 
-    response_format: object = None
-    output_config: object = None
-    output_format: object = None
-    guided_json: object = None
-    guided_regex: object = None
-    guided_choice: object = None
-    guided_grammar: object = None
-    structured_outputs: object = None
+    response_format: ResponseFormat = None
+    output_config: AnyObject = None
+    output_format: OutputFormat = None
+    guided_json: OneSchema = None
+    guided_regex: Expression = None
+    guided_choice: OneOfTexts = None
+    guided_grammar: Expression = None
+    structured_outputs: AnyObject = None
 
     @property
     def form(self) -> Mapping[str, object]:

@@ -23,11 +23,13 @@ from cluster.swarm.error_wire import error_json
 from cluster.swarm.event import EventBatch
 from cluster.swarm.owner import Owner
 from cluster.swarm.port import ConductorPort
-from cluster.swarm.spec import parse_swarm_json
+from cluster.swarm.spec import SwarmSpec, parse_swarm_json
 from cluster.swarm.wire import JOB, JOBS_PAGE, event_frame
 from deployments.accounts import key_of
 from deployments.desk import read_body
 from deployments.event_stream import EventStream
+from deployments.openapi import Documented, Operation, Parameter
+from deployments.openapi.operation import EVENTS
 from replicas.errors import InvalidRequest, Overloaded, ShoalError
 from router.origin import origin_of
 
@@ -37,6 +39,17 @@ JSON = "application/json"
 PING = b": ping\n\n"
 WAIT_MAX_S = 20.0
 KEY_CHARS_MAX = 200
+
+SUBMITTED = Operation(
+    "Submit a job",
+    SwarmSpec,
+    status=202,
+    parameters=(Parameter("idempotency-key", "makes sending it twice safe", in_header=True),),
+)
+JOBS = Operation("The latest jobs, without outputs")
+SHOWN = Operation("A job", parameters=(Parameter("wait_s", "wait so long for its end"),))
+FOLLOWED = Operation("The events of a job", gives=(EVENTS,), parameters=(Parameter("after", "an event's number"),))
+CANCELLED = Operation("Cancel a job")
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -52,11 +65,11 @@ class SwarmApi:
     def routes(self) -> list[Route]:
         """Every route, for an application to mount."""
         return [
-            Route("/v1/swarms", _answering(self.submit), methods=["POST"]),
-            Route("/v1/swarms", _answering(self.jobs), methods=["GET"]),
-            Route("/v1/swarms/{job_id}", _answering(self.job), methods=["GET"]),
-            Route("/v1/swarms/{job_id}/events", _answering(self.events), methods=["GET"]),
-            Route("/v1/swarms/{job_id}/cancel", _answering(self.cancel), methods=["POST"]),
+            Documented("/v1/swarms", _answering(self.submit), SUBMITTED, "POST"),
+            Documented("/v1/swarms", _answering(self.jobs), JOBS),
+            Documented("/v1/swarms/{job_id}", _answering(self.job), SHOWN),
+            Documented("/v1/swarms/{job_id}/events", _answering(self.events), FOLLOWED),
+            Documented("/v1/swarms/{job_id}/cancel", _answering(self.cancel), CANCELLED, "POST"),
         ]
 
     async def submit(self, request: Request) -> Response:

@@ -17,6 +17,7 @@ from router.body import Count, Flag, FormFields, SamplingFields, Stops, Wire, me
 from router.call import Call
 from router.content import holds_image, text_of, unread
 from router.origin import origin_of
+from router.shapes import AnyObject, Content
 from router.structured import anthropic_grammar
 from router.translate.source import Source
 from router.turns import block_turns, merged, spoken
@@ -27,7 +28,7 @@ BILLING_HEADER = "x-anthropic-billing-header:"
 
 class Turn(Wire):
     role: Literal["user", "assistant", "system"]
-    content: object = None
+    content: Content = None
 
 
 class CountBody(ToolFields):
@@ -35,8 +36,8 @@ class CountBody(ToolFields):
 
     model: str | None = None
     messages: Annotated[list[Turn], Field(fail_fast=True), Field(min_length=1)]
-    system: object = None
-    metadata: object = None
+    system: Content = None
+    metadata: AnyObject = None
 
     def prompt(self) -> tuple[Message, ...]:
         """The conversation. Raises InvalidRequest."""

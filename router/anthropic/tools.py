@@ -3,14 +3,15 @@ the caller had not offered them, because nobody here could run them."""
 
 from replicas.tools.tool import Tool, ToolChoice
 from router.body import Wire
+from router.shapes import MessageChoice, MessageTools
 from router.tools import an_object, distinct, listed, named_choice, tool, wrong
 
 
 class ToolFields(Wire):
     """The members of a body that speak of tools."""
 
-    tools: object = None
-    tool_choice: object = None
+    tools: MessageTools = None
+    tool_choice: MessageChoice = None
 
     def offered(self) -> tuple[tuple[Tool, ...], ToolChoice]:
         """The tools and how they may be used. Raises InvalidRequest."""

@@ -18,6 +18,7 @@ from router.openai.choices import MOST, numbered_id, several
 from router.openai.limits import CompletionLimitFields
 from router.openai.request import StreamOptions, Wording, wants_usage
 from router.origin import origin_of
+from router.shapes import AnyText, Prompts
 from router.structured import openai_grammar
 from router.translate.source import COMPLETIONS, Source, changed
 from router.urgency import priority_of
@@ -39,7 +40,7 @@ class CompletionsBody(FormFields, CompletionLimitFields, SamplingFields):
     """The body of /v1/completions."""
 
     model: str | None = None
-    prompt: object = None
+    prompt: Prompts
     max_tokens: Count | None = None
     stop: Stops | None = None
     stream: Flag | None = None
@@ -48,9 +49,9 @@ class CompletionsBody(FormFields, CompletionLimitFields, SamplingFields):
     best_of: Count | None = None
     echo: Flag | None = None
     logprobs: Annotated[int, Field(strict=True, ge=0, le=20)] | None = None
-    session_id: object = None
-    prompt_cache_key: object = None
-    service_tier: object = None
+    session_id: AnyText = None
+    prompt_cache_key: AnyText = None
+    service_tier: AnyText = None
 
     def prompts(self) -> tuple[RawPrompt, ...]:
         """A text or token ids, or a list of either. Raises InvalidRequest."""

@@ -16,6 +16,7 @@ from pydantic import Field
 from replicas.errors import InvalidRequest
 from router import sse
 from router.body import INT32_MAX, Count, Wire, read
+from router.shapes import Prompts
 
 MOST_INPUTS = 2048  # the real API's bound too
 
@@ -42,7 +43,7 @@ class EmbeddingsBody(Wire):
     """The body of /v1/embeddings."""
 
     model: str | None = None
-    input: object
+    input: Prompts
     encoding_format: Encoding | None = None
     dimensions: Annotated[Count, Field(le=INT32_MAX)] | None = None
 

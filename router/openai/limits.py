@@ -7,8 +7,12 @@ dialect, which gets the body as it is, may do it. The names are OpenAI's and vLL
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
 from replicas.errors import Unsupported
-from router.body import Wire
+from router.body import Flag, Wire
 
 Limits: TypeAlias = Mapping[str, tuple[tuple[object, ...], str]]
 """By field: the values that ask for nothing beside null, and what a caller can do instead."""
@@ -52,7 +56,7 @@ _COMPLETION: Limits = {
 
 
 class LimitFields(Wire):
-    """The fields that both kinds of completions have."""
+    """The fields that both kinds of completions have. Documented are the values that ask for nothing."""
 
     use_beam_search: object = None
     length_penalty: object = None
@@ -70,6 +74,14 @@ class LimitFields(Wire):
     kv_transfer_params: object = None
     vllm_xargs: object = None
     priority: object = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core))
+        for name, (nothing, _) in {**_LIMITS, **_CHAT, **_COMPLETION}.items():
+            if name in schema["properties"]:
+                schema["properties"][name] = {"enum": [None, *nothing]}
+        return schema
 
     def beyond(self) -> Unsupported | None:
         """The first field that asks for something."""
@@ -89,8 +101,8 @@ class ChatLimitFields(LimitFields):
     audio: object = None
     web_search_options: object = None
     store: object = None
-    add_generation_prompt: object = None
-    continue_final_message: object = None
+    add_generation_prompt: Flag | None = None
+    continue_final_message: Flag | None = None
 
     def beyond(self) -> Unsupported | None:
         """The first field that asks for something."""

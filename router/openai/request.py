@@ -20,6 +20,7 @@ from router.openai.limits import ChatLimitFields
 from router.openai.logprobs import ScoreFields
 from router.openai.tools import ToolFields
 from router.origin import origin_of
+from router.shapes import AnyObject, AnyText, ChatCalls, Content
 from router.structured import openai_grammar
 from router.translate.source import Source
 from router.turns import called, merged, spoken
@@ -38,12 +39,11 @@ _ROLES: dict[str, Role] = {
 
 class Turn(Wire):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: object = None
-    tool_calls: object = None
-
-    function_call: object = None
-    tool_call_id: object = None
-    name: object = None
+    content: Content = None
+    tool_calls: ChatCalls = None
+    function_call: AnyObject = None
+    tool_call_id: AnyText = None
+    name: AnyText = None
 
     def messages(self, path: str) -> Iterator[Message]:
         """This turn, if it says anything."""
@@ -82,9 +82,9 @@ class ChatBody(ToolFields, ScoreFields, FormFields, ChatLimitFields, SamplingFie
     stream: Flag | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[Count, Field(le=MOST)] | None = None
-    session_id: object = None
-    prompt_cache_key: object = None
-    service_tier: object = None
+    session_id: AnyText = None
+    prompt_cache_key: AnyText = None
+    service_tier: AnyText = None
 
     def prompt(self) -> tuple[Message, ...]:
         """The conversation. Raises InvalidRequest."""

@@ -5,6 +5,7 @@ from typing import Literal, cast
 
 from replicas.tools.tool import Tool, ToolChoice
 from router.body import Flag, Wire, member
+from router.shapes import ChatChoice, ChatTools, Functions
 from router.tools import an_object, distinct, listed, named_choice, tool, wrong
 
 _MODES = ("auto", "none", "required")
@@ -14,11 +15,11 @@ _CHOICES = "'auto', 'none', 'required' or an object that names a function"
 class ToolFields(Wire):
     """The members of a body that speak of tools."""
 
-    tools: object = None
-    tool_choice: object = None
+    tools: ChatTools = None
+    tool_choice: ChatChoice = None
     parallel_tool_calls: Flag | None = None
-    functions: object = None
-    function_call: object = None
+    functions: Functions = None
+    function_call: ChatChoice = None
 
     @property
     def is_legacy(self) -> bool:
