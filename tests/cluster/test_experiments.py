@@ -1,6 +1,7 @@
 """`experiments:` and `journal:` in the settings, and `shoal experiments` on a store."""
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def test_two_experiments_may_not_share_a_name() -> None:
 def test_the_journal_is_kept_unless_it_is_off(tmp_path: Path, written: str, kept: Retention | None) -> None:
     (tmp_path / "shoal.yaml").write_text(f"models: [{{name: e, engine: {{kind: echo}}}}]\n{written}\n")
     assert plan_of(load_settings(tmp_path / "shoal.yaml"), tmp_path, has_gpu=False).journal == kept
+
+
+def test_experiments_cross_to_other_processes(tmp_path: Path) -> None:
+    (tmp_path / "shoal.yaml").write_text(
+        "models: [{name: e, engine: {kind: echo}}]\n"
+        "experiments: [{name: x, variants: [{name: a}, {name: b, to: e, system: Be brief.}]}]\n"
+    )
+    plan = plan_of(load_settings(tmp_path / "shoal.yaml"), tmp_path, has_gpu=False)
+    assert [variant.name for variant in plan.experiments[0].variants] == ["a", "b"]
+    assert pickle.loads(pickle.dumps(plan)) == plan
 
 
 @pytest.mark.parametrize("written", ["journal: never", "journal: 5", "journal: {keep_days: 0}", "journal: {days: 5}"])

@@ -16,6 +16,7 @@ from deployments.plan import AppPlan
 from deployments.replica_watch import watch
 from replicas.engine import Finish
 from replicas.errors import EngineFailed
+from router.experiments.assignment import variant_of
 from router.experiments.experiment import Experiment, Variant
 from router.journal.archive import Archive, Retention
 from router.journal.entry import JournalEntry, Option, Outcome
@@ -45,6 +46,7 @@ EXPERIMENT = Experiment(
         Variant("brief", system="Be brief."),
     ),
 )
+SESSIONS = [f"s{number}" for number in range(200)]
 ROUTING = Routing((*PLAN.routes.candidates, Candidate("acme/big", is_local=False)))
 
 
@@ -162,7 +164,7 @@ def test_where_nothing_is_kept_feedback_says_how_to_turn_it_on() -> None:
 
 def in_turn(edge: Served, wanted: Callable[[httpx.Response], bool]) -> httpx.Response:
     """The first of many sessions whose answer is so."""
-    answers = (ask(edge, session_id=f"s{number}") for number in range(200))
+    answers = (ask(edge, session_id=name) for name in SESSIONS)
     return next(answer for answer in answers if wanted(answer))
 
 
@@ -189,6 +191,17 @@ def test_a_system_prompt_reaches_the_model(edge: Served) -> None:
 def test_a_session_keeps_its_variant(edge: Served) -> None:
     told = {ask(edge, session_id="steady").headers["x-shoal-experiment"] for _ in range(5)}
     assert len(told) == 1
+
+
+def test_the_choices_of_an_answer_share_a_variant_and_have_a_row_each(edge: Served, store: Store) -> None:
+    drawn = ((name, variant_of(EXPERIMENT, f"session {IDS[0]}/{name}")) for name in SESSIONS)
+    session = next(name for name, variant in drawn if variant == EXPERIMENT.variants[3])
+    answer = ask(edge, n=3, session_id=session)
+    id_ = id_of(answer)
+    assert say(edge, id_).status_code == 202
+    found = [row(store, name) for name in (id_, f"{id_}-1", f"{id_}-2")]
+    assert {f"{one.experiment}={one.variant}" for one in found} == {answer.headers["x-shoal-experiment"]}
+    assert [one.feedback is not None for one in found] == [True, False, False]
 
 
 def test_private_requests_and_those_for_a_model_take_part_in_nothing_that_sends_to_clouds(
