@@ -106,3 +106,11 @@ def test_settings_that_hold_a_password_are_refused(shoal: Shell) -> None:
     assert ended.status == 1
     assert "store.password_env" in ended.err
     assert "geheim" not in ended.err
+
+
+def test_a_private_key_is_made_kept_and_shown_as_one(shoal: Shell, home: Path) -> None:
+    made = [json.loads(shoal("keys", "create", "k", "--json", *more).out) for more in ((), ("--private",))]
+    store = stored(home)
+    assert [key["private"] for key in made] == [kept.key.is_private for kept in store.keys.all()] == [False, True]
+    store.close()
+    assert shoal("keys", "list").out.split().count("private") == 1

@@ -139,10 +139,12 @@ def test_a_process_beside_the_ingress_writes_into_the_same_ledger(tmp_path: Path
     address = StoreAddress.of_file(tmp_path / "shoal.sqlite")
     store = open_store(address)
     money = joined_money(replace(BUDGETED, store=address, baseline=CLOUD.price))
-    money.answered(Cause(Origin(payer=Payer(job="j1")), "rule careful", CLOUD.name), Usage(1000, 10), 0.25)
+    payer = Payer("k1", "crawler", "j1")
+    money.answered(Cause(Origin(payer=payer), "rule careful", CLOUD.name), Usage(1000, 10), 0.25)
     money.close()
     [entry] = store.ledger.since("")
     assert (entry.job, entry.model, entry.cost_nano) == ("j1", CLOUD.name, nano_of(0.25))
+    assert {id_: found[:2] for id_, found in store.usage.totals().items()} == {"k1": (1, 1010)}
     store.close()
 
 

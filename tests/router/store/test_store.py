@@ -16,7 +16,9 @@ from router.store import Store, StoreAddress, Use, open_store
 from router.store.database import Database
 from router.store.tables import metadata
 
-LIMITED = StoredKey(Key("a1", "crawler", 5.0, frozenset({Scope.SWARM}), Limits(60, 9000, 4), 2.5), "d" * 64)
+LIMITED = StoredKey(
+    Key("a1", "crawler", 5.0, frozenset({Scope.SWARM}), Limits(60, 9000, 4), 2.5, is_private=True), "d" * 64
+)
 PLAIN = StoredKey(Key("b2", "Ω", 7.25), "e" * 64)
 
 
