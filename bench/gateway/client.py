@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 
 from bench.gateway.load import Found, Target, Work, found_line, read_asked
+from bench.gateway.upstream import PACE_S
 
 DEADLINE_S = 120.0
 MS_NS = 1_000_000
@@ -147,6 +148,12 @@ def request(target: Target, work: Work, number: int) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + data
 
 
+def between_s(work: Work) -> float:
+    """Between the first requests of two connections. Paced streams are spread, and stay so, as all take as long: else
+    they would begin together, again and again."""
+    return work.tokens * PACE_S / work.at_once if work.is_paced else 0.0
+
+
 async def run(target: Target, work: Work) -> Found:
     """Do `work`. Raises RuntimeError if an answer is not what it should be, TimeoutError if one does not come."""
     loop = asyncio.get_running_loop()
@@ -158,6 +165,7 @@ async def run(target: Target, work: Work) -> Found:
         began_s = time.monotonic()
         for one in callers:
             one.ask()
+            await asyncio.sleep(between_s(work))
         await asyncio.wait_for(asyncio.gather(*(one.done for one in callers)), work.for_s + DEADLINE_S)
         return Found(time.monotonic() - began_s, load.whole_ms, load.first_ms, load.token_ms)
     finally:

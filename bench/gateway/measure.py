@@ -31,11 +31,12 @@ class Size:
     at_once: tuple[int, ...]
     for_s: float
     tokens: int = 16
+    paced_tokens: int = 24
     stream_tokens: int = 64
 
 
-QUICK = Size(rounds=2, requests=200, paced=4, streams=4, at_once=(8, 32), for_s=2.0)
-FULL = Size(rounds=5, requests=400, paced=12, streams=4, at_once=(1, 8, 32), for_s=5.0)
+QUICK = Size(rounds=2, requests=200, paced=16, streams=4, at_once=(8, 32), for_s=2.0)
+FULL = Size(rounds=7, requests=300, paced=48, streams=4, at_once=(1, 8, 32), for_s=3.0)
 
 Figures = Mapping[str, float]
 """By name; latencies in ms, CPU in ms, memory in MB."""
@@ -99,7 +100,7 @@ def _whole(ask: Ask, _: Side, size: Size) -> Figures:
 
 def _paced(ask: Ask, _: Side, size: Size) -> Figures:
     """Streams at the pace of a model, so few that nobody is busy."""
-    done = ask(Work(size.streams, size.paced, tokens=size.stream_tokens, is_stream=True, is_paced=True))
+    done = ask(Work(size.streams, size.paced, tokens=size.paced_tokens, is_stream=True, is_paced=True))
     return {**_quantiles("first token", done.first_ms), **_quantiles("each token", done.token_ms)}
 
 
