@@ -16,10 +16,10 @@ from router.budget.budget import Claim, Reservation, Settlement
 
 BUSY = 8
 AHEAD = 64
-WINDOW_S = 1.0
+WINDOW_S = 10.0
 USE_S = 10.0
 """So much later than the request that it is reserved for may another one end that takes from it."""
-IDLE_S = 0.25
+IDLE_S = 2.0
 SHARE = 1 / 64
 KNOWN = 1_000
 """Payers whose pace is remembered."""

@@ -68,7 +68,7 @@ def test_who_asks_seldom_reserves_each_time_what_the_request_may_cost(tmp_path: 
     async def asks() -> None:
         for _ in range(2 * BUSY):
             await rig.ask()
-            rig.now += 0.5
+            rig.now += 5.0
 
     asyncio.run(asks())
     assert [one.nano for one in rig.till.reserved] == [nano_of(WORST_USD)] * (2 * BUSY)
