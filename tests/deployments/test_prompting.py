@@ -12,7 +12,7 @@ from deployments.plan import EnginePlan, PoolPlan
 from deployments.prompting import Prompter
 from replicas.chat import ChatTokenizer
 from replicas.engine import CallPiece, Generation, Grammar, Message, Sampling
-from replicas.errors import ContextOverflow, InvalidRequest
+from replicas.errors import ContextOverflow, InvalidRequest, Unsupported
 from replicas.tools.tool import Tool, ToolChoice
 from router.call import Call
 from tests.replicas.engines import tiny
@@ -52,6 +52,25 @@ def test_requests_with_tools_go_to_the_adapter_for_them(folder: Path) -> None:
     assert made(prompter(folder), replace(CALL, tool_choice=ToolChoice("none"))).adapter is None
     assert made(prompter(folder), replace(CALL, adapter="poet")).adapter == "poet"
     assert made(prompter(folder, None), CALL).adapter is None
+
+
+def test_a_bare_prompt_has_no_layout_and_its_control_tokens_count(folder: Path) -> None:
+    text = "<|im_start|>user\nHi<|im_end|>"
+    by_text = made(prompter(folder), replace(BARE, raw=text))
+    assert by_text.prompt == ChatTokenizer(folder).encode_prompt(text)
+    assert len(by_text.prompt) < len(ChatTokenizer(folder).encode(text))
+    assert made(prompter(folder), replace(BARE, raw=(5, 6))).prompt == (5, 6)
+
+
+def test_an_answer_goes_on_within_a_bare_prompt_and_a_turn_that_is_begun(folder: Path) -> None:
+    begun = (*BARE.messages, Message("assistant", "It is"))
+    calls = [BARE, replace(BARE, messages=begun), replace(BARE, raw="It is"), replace(BARE, raw=(5,))]
+    assert [made(prompter(folder), call).is_continued for call in calls] == [False, True, True, True]
+
+
+def test_what_no_local_model_can_do_is_refused_here(folder: Path) -> None:
+    with pytest.raises(Unsupported, match="suffix: no"):
+        made(prompter(folder), replace(BARE, unsupported=Unsupported("suffix: no", "suffix")))
 
 
 def test_the_layout_is_the_adapters_own(folder: Path) -> None:

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from replicas.collect import collect
 from replicas.detokenizer import Detokenizer
-from replicas.echo import EchoConfig, EchoEngine, EchoTokenizer, last_text
-from replicas.engine import Finish, Generation, Message, ToolCall
+from replicas.echo import END, EchoConfig, EchoEngine, EchoTokenizer, last_text
+from replicas.engine import Finish, Generation, Grammar, Message, Sampling, ToolCall
 from replicas.errors import DeadlineExceeded
+from replicas.grammar import Constraint
+from replicas.slot.admission import Admission, Bounds
 from tests.replicas.engines import Inbox, asked, sampled
 
 TALK = (Message("system", "be brief"), Message("user", "first"), Message("assistant", "so"), Message("user", "läst"))
@@ -91,3 +93,30 @@ def test_prompt_and_answer_agree_on_what_is_continued(
     engine.close()
     own_turn = EchoTokenizer().encode_chat((Message("assistant", ""),))[0]
     assert told == [EchoTokenizer().encode_chat(talk)[-1] != own_turn] == [is_continued]
+
+
+class Plain:
+    """An engine that can do nothing beyond text."""
+
+    def compiled(self, grammar: Grammar) -> Constraint:
+        raise AssertionError("there is no grammar")
+
+    def adapters(self) -> tuple[str, ...]:
+        return ()
+
+    def can_embed(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("is_continued", [True, False])
+def test_an_engine_knows_whether_token_ids_are_to_be_continued(is_continued: bool) -> None:
+    known: list[bool] = []
+
+    class Spy(EchoTokenizer):
+        def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
+            known.append(is_continuation)
+            return super().detokenizer(is_continuation=is_continuation)
+
+    admission = Admission(Spy(), {END}, Bounds(261, 100), Plain())
+    admission.admit(Generation("one", (97, 98), Sampling(3), is_continued=is_continued), Inbox())
+    assert known == [is_continued]
