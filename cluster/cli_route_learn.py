@@ -1,15 +1,16 @@
 """`shoal route train | evaluate | report`: learn who will do, and see what that is worth. No instance has to run.
 
 What is learned from is the journal of decisions with the scores that callers gave, or a file of labelled requests
-(cluster/route_cases.py). The modules that compute are imported by the command that needs them: numpy takes a while.
+(cluster/route_cases.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
 
 from cluster.cli_route_tables import frontier_table, savings_table, values_table
@@ -17,16 +18,21 @@ from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
 from cluster.options import ConfigOption, JsonOption
 from cluster.planning import store_address
+from cluster.route_cases import cases_in, cloud_quality_in, examples_in, labelled
+from cluster.route_plot import draw
 from cluster.routing import routing_of
 from cluster.settings import Settings, load_settings
 from replicas.errors import SettingsError
 from router.journal.entry import JournalEntry
+from router.learned.examples import cloud_quality, examples_of, logged_of, most_scored
+from router.learned.frontier import Cases, estimated
+from router.learned.model import Model, read_model, write_model
+from router.learned.offpolicy import Log
+from router.learned.scores import scored
+from router.learned.training import Example
+from router.learned.training import train as trained
 from router.policy.rule import Routing
 from router.store import open_store
-
-if TYPE_CHECKING:
-    from router.learned.model import Model
-    from router.learned.training import Example
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Labelled requests (JSON lines), not the journal.")]
 SinceOption = Annotated[
@@ -67,10 +73,8 @@ class Source:
         known = self.routing.candidate(name)
         return "/" in name if known is None else not known.is_local
 
-    def model(self, file: Path | None) -> "Model":
+    def model(self, file: Path | None) -> Model:
         """The trained model. Raises SettingsError."""
-        from router.learned.model import read_model
-
         return read_model(file or self.model_file("--model-file"))
 
     def model_file(self, option: str) -> Path:
@@ -79,7 +83,7 @@ class Source:
             raise SettingsError(f"which file? give {option}, or set routing.learned.model_file")
         return self.routing.learning.model_file
 
-    def threshold(self, model: "Model", wanted: float | None) -> float:
+    def threshold(self, model: Model, wanted: float | None) -> float:
         """Where local begins: as asked for, else as a service with these settings has it."""
         learned = self.settings.routing.learned
         set_to = learned.threshold if wanted is None else wanted
@@ -95,9 +99,6 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Learn from scores which requests the local model will do. A running service takes the new file up by itself."""
-    from router.learned.model import write_model
-    from router.learned.training import train as trained
-
     source = Source.of(config, since)
     target = out_file or source.model_file("--out")
     name, examples, cloud_quality = _examples(source, data, local)
@@ -120,16 +121,12 @@ def train(
         err.print("no threshold keeps routing.learned.quality: nothing would go to the local model", markup=False)
 
 
-def _examples(source: Source, data: Path | None, local: str | None) -> "tuple[str, Sequence[Example], float]":
+def _examples(source: Source, data: Path | None, local: str | None) -> tuple[str, Sequence[Example], float]:
     """Whose answers, how good they were, and how good the cloud's are."""
     first = next(one.name for one in source.routing.candidates if one.is_local)
     if data is not None:
-        from cluster.route_cases import cloud_quality_in, examples_in, labelled
-
         requests = labelled(data, source.routing)
         return local or first, examples_in(requests), cloud_quality_in(requests)
-    from router.learned.examples import cloud_quality, examples_of, most_scored
-
     entries = source.scored()
     name = local or most_scored(entries, source.is_cloud) or first
     return name, list(examples_of(entries, name)), cloud_quality(entries, source.is_cloud)
@@ -150,10 +147,6 @@ def evaluate(
     if data is None:
         _from_journal(source, model, at, as_json=as_json)
         return
-    from cluster.route_cases import cases_in, labelled
-    from router.learned.frontier import Cases
-    from router.learned.scores import scored
-
     cases = Cases(cases_in(labelled(data, source.routing), source.routing, data))
     told = model.probabilities(cases.traits)
     scores, opinions = scored(told, cases.local), cases.opinions(model, at)
@@ -173,12 +166,7 @@ def evaluate(
     out.print(savings_table(savings, source.settings.routing.learned.quality))
 
 
-def _from_journal(source: Source, model: "Model", threshold: float, *, as_json: bool) -> None:
-    import numpy as np
-
-    from router.learned.examples import logged_of
-    from router.learned.offpolicy import Log
-
+def _from_journal(source: Source, model: Model, threshold: float, *, as_json: bool) -> None:
     log = Log.of(list(logged_of(source.scored(), source.is_cloud)))
     quality, cost = log.expected_quality(), log.expected_cost()
     told = model.probabilities(log.traits)
@@ -208,23 +196,14 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Quality against cost: the rules, the predictor at each threshold, chance, and who knows all answers."""
-    from router.learned.frontier import Cases, estimated
-
     source = Source.of(config, since)
     model = source.model(model_file)
     if data is not None:
-        from cluster.route_cases import cases_in, labelled
-
         cases = Cases(cases_in(labelled(data, source.routing), source.routing, data))
         points = list(cases.points(model, source.threshold(model, None)))
     else:
-        from router.learned.examples import logged_of
-        from router.learned.offpolicy import Log
-
         points = list(estimated(Log.of(list(logged_of(source.scored(), source.is_cloud))), model))
     if plot is not None:
-        from cluster.route_plot import draw
-
         draw(points, f"{model.file.local}: quality against cost", plot)
     if as_json:
         print_json({"points": [asdict(one) for one in points]})

@@ -1,21 +1,19 @@
 """The tables of `shoal route evaluate` and `shoal route report`."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rich.table import Column, Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from router.learned.bootstrap import Estimate
-    from router.learned.frontier import Point
-    from router.learned.offpolicy import Value
+from router.learned.bootstrap import Estimate
+from router.learned.frontier import Point
+from router.learned.offpolicy import Value
 
 PER = 1000
 """Costs are told of so many answers."""
 
 
-def frontier_table(points: "Sequence[Point]") -> Table:
+def frontier_table(points: Sequence[Point]) -> Table:
     """A line for each policy and setting."""
     shown = _table("policy", "setting", "local", "quality", "95 %", f"$ per {PER:,}")
     for one in points:
@@ -25,7 +23,7 @@ def frontier_table(points: "Sequence[Point]") -> Table:
     return shown
 
 
-def savings_table(savings: "Mapping[str, Estimate]", share: float) -> Table:
+def savings_table(savings: Mapping[str, Estimate], share: float) -> Table:
     """What each way saves at most."""
     shown = _table("", f"saved at {share:.0%} of the cloud's quality", "95 %")
     for name, one in savings.items():
@@ -33,7 +31,7 @@ def savings_table(savings: "Mapping[str, Estimate]", share: float) -> Table:
     return shown
 
 
-def values_table(values: "Mapping[str, tuple[Value, Value]]") -> Table:
+def values_table(values: Mapping[str, tuple[Value, Value]]) -> Table:
     """Quality by three estimates, and cost by the last."""
     shown = _table("policy", "quality, IPS", "SNIPS", "doubly robust", f"$ per {PER:,}")
     for name, (quality, cost) in values.items():

@@ -142,7 +142,7 @@ def tree(found: Found, options: argparse.Namespace, count: int) -> dict[str, obj
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.routing", description="What learned routing is worth.")
     parser.add_argument("--quick", action="store_true", help="a minute: 120 tasks")
-    parser.add_argument("--tasks", type=int, default=400)
+    parser.add_argument("--tasks", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     parser.add_argument("--plot", type=Path, help="a picture of the frontier; needs the extra `bench`")

@@ -11,7 +11,7 @@ import httpx
 from bench.routing.service import INPUT_USD, OUTPUT_USD
 from bench.routing.tasks import Said, Task
 
-AT_ONCE = 8
+AT_ONCE = 16
 DEADLINE_S = 300.0
 MILLION = 1_000_000
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from router.call import Call
+from router.learned.chooser import Chooser
 from router.learned.explore import explored
 from router.learned.opinion import Opinion
 from router.policy.candidate import Candidate, by_name
@@ -23,9 +23,6 @@ from router.policy.ready import Need, ranked
 from router.policy.rule import LEARNED, OTHERWISE, PolicyName, ReadyName, Routing, Rule
 from router.policy.speed import Speeds
 from router.privacy.guard import Guard, Marking
-
-if TYPE_CHECKING:
-    from router.learned.chooser import Chooser
 
 Clock = Callable[[ZoneInfo], datetime]
 Verdicts = tuple[Verdict, ...]
@@ -56,7 +53,7 @@ class Policy:
         self._zone = ZoneInfo(routing.time_zone)
         self._by_name = by_name(routing.candidates)
         self._local = frozenset(one.name for one in routing.candidates if one.is_local)
-        self._chooser = self._choosing()
+        self._chooser = None if routing.learning is None else Chooser(routing.learning)
 
     def decide(self, call: Call, budget: str = "ok") -> Decision:
         """Who answers `call`."""
@@ -122,15 +119,6 @@ class Policy:
         """That is the name of a cloud's model."""
         found = self._by_name.get(name or AUTO)
         return found is not None and not found.is_local
-
-    def _choosing(self) -> "Chooser | None":
-        """What predicts, where something is to be learned from; it needs numpy, which is late."""
-        learning = self.routing.learning
-        if learning is None:
-            return None
-        from router.learned.chooser import Chooser
-
-        return Chooser(learning)
 
     def _mark(self, call: Call) -> Marking:
         """Text is examined only where that can change something."""
