@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
+from prometheus_client.metrics_core import Metric
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -27,6 +28,7 @@ from deployments.pool_adapters import PoolAdapters
 from deployments.pool_client import PoolClient
 from deployments.prepared import Prepared, Run
 from deployments.prompting import Prompter
+from deployments.replica_metrics import labelled
 from deployments.routed import Routed
 from replicas.chat import Tokenizer
 from replicas.engine import Chunk, Generation
@@ -93,6 +95,10 @@ class Answerer:
                 keeper = PoolAdapters(pool, self.clients[pool.model], self._prompters[pool.model])
                 keeper.start()
                 self.adapters[pool.model] = keeper
+
+    def metrics(self) -> list[Metric]:
+        """What this process has counted."""
+        return [labelled(family, {}) for family in self.registry.collect()]
 
     async def close(self) -> None:
         """Close the pools, and the books."""

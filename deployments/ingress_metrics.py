@@ -40,4 +40,9 @@ class _Families:
 def metrics_page(ingress: IngressMetrics, replicas: list[Metric]) -> bytes:
     """The Prometheus text page: this ingress, and every replica under its own labels."""
     own = [labelled(family, {}) for family in ingress.registry.collect()]
-    return generate_latest(_Families(merged([*own, *replicas])))
+    return page_of(merged([*own, *replicas]))
+
+
+def page_of(families: list[Metric]) -> bytes:
+    """The Prometheus text page of `families`."""
+    return generate_latest(_Families(families))

@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.answering import Answerer
 from deployments.ingress_metrics import IngressMetrics, metrics_page
-from deployments.replica_metrics import labelled
 from replicas.engine import EngineStats
 
 REPLICA_TIMEOUT_S = 2.0
@@ -54,8 +53,9 @@ class Operations:
         """The Prometheus page of this ingress and of every replica that answers in time."""
         clients = self._answerer.clients.values()
         answers = await asyncio.gather(*(client.metrics(REPLICA_TIMEOUT_S) for client in clients))
-        chains = [labelled(family, {}) for family in self._answerer.registry.collect()]
-        page = metrics_page(self._metrics, [*chains, *(family for families in answers for family in families)])
+        page = metrics_page(
+            self._metrics, [*self._answerer.metrics(), *(family for families in answers for family in families)]
+        )
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     async def _stats(self) -> dict[str, dict[str, EngineStats]]:

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol, TypeAlias
 
+from prometheus_client.metrics_core import Metric
+
 from replicas.engine import Chunk
 from router.call import Call
 
@@ -12,6 +14,10 @@ class Answerer(Protocol):
 
     def answer(self, call: Call) -> AsyncIterator[Chunk]:
         """Chunks, the last with a Final. Raises ShoalError. Closing the iterator cancels the call."""
+        ...
+
+    def metrics(self) -> list[Metric]:
+        """What it has counted so far."""
         ...
 
     async def close(self) -> None:

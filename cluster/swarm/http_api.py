@@ -65,11 +65,11 @@ class SwarmApi:
     def routes(self) -> list[Route]:
         """Every route, for an application to mount."""
         return [
-            Documented("/v1/swarms", _answering(self.submit), SUBMITTED, "POST"),
-            Documented("/v1/swarms", _answering(self.jobs), JOBS),
-            Documented("/v1/swarms/{job_id}", _answering(self.job), SHOWN),
-            Documented("/v1/swarms/{job_id}/events", _answering(self.events), FOLLOWED),
-            Documented("/v1/swarms/{job_id}/cancel", _answering(self.cancel), CANCELLED, "POST"),
+            Documented("/v1/swarms", answering(self.submit), SUBMITTED, "POST"),
+            Documented("/v1/swarms", answering(self.jobs), JOBS),
+            Documented("/v1/swarms/{job_id}", answering(self.job), SHOWN),
+            Documented("/v1/swarms/{job_id}/events", answering(self.events), FOLLOWED),
+            Documented("/v1/swarms/{job_id}/cancel", answering(self.cancel), CANCELLED, "POST"),
         ]
 
     async def submit(self, request: Request) -> Response:
@@ -122,7 +122,9 @@ def error_response(error: ShoalError) -> Response:
     return Response(error_json(error), error.status, headers, JSON)
 
 
-def _answering(handler: Handler) -> Handler:
+def answering(handler: Handler) -> Handler:
+    """`handler`, its errors as responses."""
+
     async def answer(request: Request) -> Response:
         try:
             return await handler(request)

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from typing import Protocol
 
+from prometheus_client.metrics_core import Metric
+
 from cluster.swarm.answerer import Connect
 from cluster.swarm.outbox import Report
 from cluster.swarm.shard import Shard, run_shard
@@ -44,11 +46,12 @@ class InProcessLauncher:
         await run_connected(shard, self._connect, report)
 
 
-async def run_connected(shard: Shard, connect: Connect, report: Report) -> None:
-    """Run `shard` on an answerer of its own."""
+async def run_connected(shard: Shard, connect: Connect, report: Report) -> list[Metric]:
+    """Run `shard` on an answerer of its own; what that has counted."""
     answerer = connect()
     try:
         await run_shard(shard, answerer, report)
+        return answerer.metrics()
     finally:
         try:
             await asyncio.wait_for(answerer.close(), CLOSE_S)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import ray
+from prometheus_client.metrics_core import Metric
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
@@ -70,6 +71,9 @@ class ConductorActor:
     async def events(self, job_id: str, after: int, wait_s: float) -> EventBatch:
         return await self._conductor.events(job_id, after, wait_s)
 
+    async def metrics(self) -> list[Metric]:
+        return self._launcher.metrics.families()
+
     async def deliver(self, shard_id: str, number: int, events: Sequence[Event]) -> bool:
         return await self._launcher.deliver(shard_id, number, events)
 
@@ -117,6 +121,10 @@ class RayConductor:
     async def events(self, job_id: str, after: int, wait_s: float) -> EventBatch:
         """See JobWindow."""
         return await self._ask(lambda conductor: conductor.events.remote(job_id, after, wait_s), wait_s)
+
+    async def metrics(self) -> list[Metric]:
+        """What the shards have counted that have ended."""
+        return await self._ask(lambda conductor: conductor.metrics.remote())
 
     async def _ask(self, call: Callable[[ActorHandle[ConductorActor]], Awaitable[T]], wait_s: float = 0.0) -> T:
         lost: RayError | None = None

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
+from prometheus_client.metrics_core import Metric
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
@@ -20,6 +21,7 @@ from cluster.swarm.event import Event
 from cluster.swarm.launcher import ShardLost, run_connected
 from cluster.swarm.outbox import Report
 from cluster.swarm.shard import Shard
+from cluster.swarm.shard_metrics import ShardMetrics
 from replicas.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -45,12 +47,13 @@ class RayLauncher:
         self._conductor = conductor
         self._connect = connect
         self._inboxes: dict[str, _Inbox] = {}
+        self.metrics = ShardMetrics()
 
     async def run(self, shard: Shard, report: Report) -> None:
         """Run `shard` in a worker process."""
         self._inboxes[shard.id] = _Inbox(report)
         try:
-            await _shard_task.remote(shard, self._connect, self._conductor)
+            self.metrics.add(await _shard_task.remote(shard, self._connect, self._conductor))
         except RayTaskError as error:
             raise ShardLost(f"{type(error.cause).__name__}: {error.cause}") from None
         except RayError as error:
@@ -79,9 +82,9 @@ class RayLauncher:
 
 
 @ray.remote(num_cpus=CPUS, max_retries=0, scheduling_strategy="SPREAD")
-def _shard_task(shard: Shard, connect: Connect, conductor: ActorHandle[object]) -> None:
+def _shard_task(shard: Shard, connect: Connect, conductor: ActorHandle[object]) -> list[Metric]:
     reports = _Reports(shard.id, conductor)
-    _runner().run(run_connected(shard, connect, reports.send))
+    return _runner().run(run_connected(shard, connect, reports.send))
 
 
 @functools.cache

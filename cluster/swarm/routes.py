@@ -11,12 +11,20 @@ import functools
 from pathlib import Path
 
 import ray
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
-from cluster.swarm.http_api import SwarmApi
+from cluster.swarm.http_api import SwarmApi, answering
 from cluster.swarm.ray_conductor import NAME, NAMESPACE, ConductorPlan, RayConductor, conductor_handle
 from deployments.answering import connect
+from deployments.ingress_metrics import page_of
+from deployments.openapi import Documented, Operation
+from deployments.openapi.operation import TEXT
 from deployments.plan import AppPlan
+
+METRICS = Operation("Metrics of the calls of swarms whose shards have ended, for Prometheus", gives=(TEXT,))
 
 
 def conductor_plan(journal_path: Path, plan: AppPlan) -> ConductorPlan:
@@ -27,7 +35,12 @@ def conductor_plan(journal_path: Path, plan: AppPlan) -> ConductorPlan:
 def swarm_routes(journal_path: Path, plan: AppPlan) -> list[Route]:
     """The routes, for an event loop inside the cluster."""
     port = RayConductor(conductor_plan(journal_path, plan))
-    return SwarmApi(port, plan.http.body_limit_bytes, plan.http.ping_interval_s).routes()
+
+    async def metrics(_: Request) -> Response:
+        return Response(page_of(await port.metrics()), media_type=CONTENT_TYPE_LATEST)
+
+    api = SwarmApi(port, plan.http.body_limit_bytes, plan.http.ping_interval_s)
+    return [*api.routes(), Documented("/metrics/swarms", answering(metrics), METRICS)]
 
 
 def wake(journal_path: Path, plan: AppPlan) -> None:

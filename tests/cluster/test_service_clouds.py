@@ -51,6 +51,7 @@ class Clouded:
     upstream: Played
     open_key: str
     private_key: str
+    admin_key: str
 
     def ask(self, text: str, role: str = "", model: str = "auto", job: str = "") -> httpx.Response:
         headers = {"x-shoal-role": role, "x-shoal-job": job, "x-api-key": self.open_key}
@@ -76,7 +77,7 @@ def clouded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouded]:
         patch.setenv(KEY_ENV, "the-key-of-the-cloud")
         settings = home / "shoal.yaml"
         settings.write_text(SETTINGS % {"port": service.port, "url": upstream.url})
-        keys = [made(service, settings, *more) for more in ((), ("--private",))]
+        keys = [made(service, settings, *more) for more in ((), ("--private",), ("--scope", "admin"))]
         started = service.shoal("up", "--detach", "--config", str(settings))
         assert started.returncode == 0, started.stderr
         yield Clouded(service, upstream, *keys)
@@ -130,6 +131,8 @@ def test_the_calls_of_a_job_go_to_clouds_on_the_books_of_its_key(clouded: Cloude
     told = clouded.service.shoal("costs", "--by", "job", "--by", "key", "--json", "--config", str(config(clouded)))
     jobs = [row for row in json.loads(told.stdout)["by"]["job"] if str(row["name"]).startswith("swarm_")]
     assert [(row["answers"], row["spent_usd"] > 0) for row in jobs] == [(2, True)]
+    page = httpx.get(f"{clouded.service.url}/metrics/swarms", headers={"x-api-key": clouded.admin_key}, timeout=30)
+    assert f'shoal_chain_tries_total{{pool="{CLAUDE}",reason="answered"}} 2.0' in page.text
 
 
 def test_a_jobs_budget_is_its_own_and_past_it_local_models_go_on(clouded: Clouded) -> None:

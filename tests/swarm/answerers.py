@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
+from prometheus_client.metrics_core import Metric
+
 from cluster.swarm.spec import SwarmSpec, parse_swarm
 from replicas.echo import EchoConfig, EchoEngine
 from replicas.engine import Chunk, Final, Finish, Generation, Usage
@@ -46,6 +48,9 @@ class Puppet:
         finally:
             self.in_flight -= 1
 
+    def metrics(self) -> list[Metric]:
+        return []
+
     async def close(self) -> None:
         self.closed += 1
 
@@ -77,6 +82,9 @@ class EchoAnswerer:
                     return
         finally:
             stream.cancel()
+
+    def metrics(self) -> list[Metric]:
+        return []
 
     async def close(self) -> None:
         await asyncio.to_thread(self._engine.close)

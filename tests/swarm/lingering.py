@@ -7,6 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.metrics_core import Metric
+
+from deployments.replica_metrics import labelled
 from replicas.engine import Chunk, Final, Finish, Usage
 from router.call import Call
 
@@ -34,6 +38,12 @@ class Lingering:
     async def _held(self, prompt: str) -> None:
         while (self.folder / f"hold-{prompt}").exists():  # noqa: ASYNC110 (the test is in another process)
             await asyncio.sleep(POLL_S)
+
+    def metrics(self) -> list[Metric]:
+        counted = CollectorRegistry()
+        Counter("calls", "Calls made here", registry=counted).inc(3)
+        Gauge("state", "How it is", registry=counted).set(1)
+        return [labelled(family, {}) for family in counted.collect()]
 
     async def close(self) -> None: ...
 

@@ -53,6 +53,17 @@ async def first(port: RayConductor, job_id: str, kind: EventType, agent: int) ->
         assert not batch.is_last
 
 
+def test_what_shards_have_counted_is_summed_when_they_end(plan: ConductorPlan) -> None:
+    async def run() -> list[tuple[str, float]]:
+        port = RayConductor(plan)
+        for job in ("one", "two"):
+            await port.submit(job, swarm_of(["fast"]))
+            await port.job(job, wait_s=30)
+        return [(sample.name, sample.value) for family in await port.metrics() for sample in family.samples]
+
+    assert asyncio.run(run()) == [("calls_total", 6.0)]
+
+
 def test_a_killed_shard_is_launched_again_for_what_it_had_not_finished(
     plan: ConductorPlan, answerer: Lingering
 ) -> None:
