@@ -35,7 +35,7 @@ class Size:
     stream_tokens: int = 64
 
 
-QUICK = Size(rounds=2, requests=200, paced=16, streams=4, at_once=(8, 32), for_s=2.0)
+QUICK = Size(rounds=3, requests=200, paced=16, streams=4, at_once=(8, 32), for_s=2.0)
 FULL = Size(rounds=7, requests=300, paced=48, streams=4, at_once=(1, 8, 32), for_s=3.0)
 
 Figures = Mapping[str, float]
