@@ -22,7 +22,7 @@ from tests.models import bundled_export
 
 sdk = pytest.importorskip("claude_agent_sdk", reason="the extra agent-sdk is not installed: `make agent-sdk`")
 
-MODEL = "smollm2-135m-instruct"
+MODEL = "smol"
 LIMIT_S = 120.0
 NOWHERE = "http://127.0.0.1:9"
 
@@ -40,7 +40,7 @@ def served() -> Iterator[Served]:
     pool = PoolPlan(MODEL, path, EnginePlan(), context_tokens=2048, adapters=("tools",), tool_adapter="tools")
     engine = Greedy(Export.load(path), SlotConfig(slots=2, max_len=2048, is_spinning=False))
     load_adapters(engine, pool)
-    with serving(AppPlan((pool,), MODEL), **{MODEL: [engine]}) as served:
+    with serving(AppPlan((pool,), MODEL), smol=[engine]) as served:
         yield served
 
 
