@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from router.journal.entry import Feedback, JournalEntry
 from router.store import Store, WriteBehind
+from router.store.write_behind import LIMIT
 
 DAY_S = 86_400.0
 PURGE_EVERY_S = 3_600.0
 FLUSH_WAIT_S = 2.0
+MOST_WAITING = 2 * LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,21 @@ class Archive:
         self._now = now
         self._purges_at = 0.0
         self._queue = WriteBehind[JournalEntry](self._write, on_lost)
-        self.put: Callable[[JournalEntry], None] = self._queue.put
+        self._waiting: set[str] = set()
+
+    def put(self, entry: JournalEntry) -> None:
+        """Have `entry` written soon. Never waits and never raises."""
+        if len(self._waiting) >= MOST_WAITING:  # of those that were lost
+            self._waiting.clear()
+        self._waiting.add(entry.id)
+        self._queue.put(entry)
 
     def give(self, id_: str, key_id: str, said: Feedback) -> str | None:
         """Keep what the key `key_id` says of the answer `id_`; who gave that. None: it has got no such answer. Blocks;
         raises Unavailable."""
-        answered_by = self._store.feedback.give(id_, key_id, said)
-        if answered_by is None and self._queue.flush(FLUSH_WAIT_S):
-            answered_by = self._store.feedback.give(id_, key_id, said)
-        return answered_by
+        if id_ in self._waiting:
+            self._queue.flush(FLUSH_WAIT_S)
+        return self._store.feedback.give(id_, key_id, said)
 
     def close(self) -> None:
         """Write what is left."""
@@ -60,6 +68,7 @@ class Archive:
 
     def _write(self, entries: Sequence[JournalEntry]) -> None:
         self._store.decisions.add(entries)
+        self._waiting.difference_update(entry.id for entry in entries)
         if self._now() >= self._purges_at:
             self._store.decisions.purge(self._now() - self._retention.days * DAY_S, self._retention.rows)
             self._purges_at = self._now() + PURGE_EVERY_S

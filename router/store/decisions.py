@@ -6,7 +6,7 @@ rows that are added meanwhile may or may not be seen.
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Row, Select, and_, delete, or_, select
+from sqlalchemy import Row, Select, and_, delete, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
 from router.journal.entry import Feedback, JournalEntry, Option, Outcome, Result, Try
@@ -35,7 +35,7 @@ class DecisionTable:
     def since(self, at: float, experiment: str | None = None) -> Iterator[JournalEntry]:
         """Every decision from `at` on (seconds since 1970), the oldest first, with its feedback; those of
         `experiment` alone where one is named."""
-        after = (at, "")
+        after: tuple[float, str | None] = (at, None)
         while page := self._page(after, experiment):
             yield from page
             after = (page[-1].at, page[-1].id)
@@ -61,18 +61,19 @@ class DecisionTable:
         with self._database.reading() as connection:
             return float(connection.execute(wanted).scalar() or 0.0)
 
-    def _page(self, after: tuple[float, str], experiment: str | None) -> list[JournalEntry]:
+    def _page(self, after: tuple[float, str | None], experiment: str | None) -> list[JournalEntry]:
         with self._database.reading() as connection:
             return [_entry(row) for row in connection.execute(_wanted(after, experiment))]
 
 
-def _wanted(after: tuple[float, str], experiment: str | None) -> Select[tuple[object, ...]]:
+def _wanted(after: tuple[float, str | None], experiment: str | None) -> Select[tuple[object, ...]]:
     at, id_ = after
+    later = true() if id_ is None else decisions.c.id > id_
     told = (feedback.c.score, feedback.c.label.label("told"), feedback.c.at.label("told_at"))
     wanted = (
         select(decisions, *told)
         .outerjoin(feedback, feedback.c.decision_id == decisions.c.id)
-        .where(or_(decisions.c.at > at, and_(decisions.c.at == at, decisions.c.id > id_)))
+        .where(or_(decisions.c.at > at, and_(decisions.c.at == at, later)))
         .order_by(decisions.c.at, decisions.c.id)
         .limit(PAGE)
     )
