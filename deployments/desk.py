@@ -69,12 +69,17 @@ class Desk:
         body = await read_body(request, self.limit_bytes)
         payer = payer_of(key_of(request), request.headers.get(JOB, ""))
         budget = await self.answerer.money.budgets.state(payer)
-        exchange, works = await off_loop(len(body), partial(self._prepare, dialect, body, request, budget))
+        exchange = await off_loop(len(body), partial(dialect.parse, body, request.headers))
+        key = key_of(request)
+        if key is not None:
+            self.accounts.limiter.add(key, len(exchange.more))
+        size_bytes = len(body) * (1 + len(exchange.more))
+        works = await off_loop(size_bytes, partial(self._prepare, exchange, request, budget))
         if exchange.call.is_stream:
-            events = self._events(exchange, works, key_of(request))
+            events = self._events(exchange, works, key)
             head = await unless_disconnected(request, anext(events))
             return EventStream(_with_head(head, events), self._headers(_speaker(works), budget))
-        answers = await unless_disconnected(request, self._whole(works, key_of(request)))
+        answers = await unless_disconnected(request, self._whole(works, key))
         _name(exchange, _speaker(works))
         headers = self._headers(_speaker(works), budget)
         return Response(exchange.reply.whole(*answers), headers=headers, media_type=JSON)
@@ -92,11 +97,9 @@ class Desk:
     def _adapters(self) -> Adapters:
         return {model: keeper.names for model, keeper in self.answerer.adapters.items()}
 
-    def _prepare(self, dialect: Dialect, body: bytes, request: Request, budget: State) -> tuple[Exchange, Works]:
-        exchange = dialect.parse(body, request.headers)
+    def _prepare(self, exchange: Exchange, request: Request, budget: State) -> Works:
         payer = payer_of(key_of(request), exchange.call.origin.payer.job)
-        calls = (exchange.call, *exchange.more)
-        return exchange, [self._prepared(call, payer, request, budget) for call in calls]
+        return [self._prepared(call, payer, request, budget) for call in (exchange.call, *exchange.more)]
 
     def _prepared(self, call: Call, payer: Payer, request: Request, budget: State) -> Work:
         origin = replace(call.origin, payer=payer, is_tenant_private=is_private(key_of(request)))

@@ -8,11 +8,12 @@ for the whole answer, else from the moment that one begins.
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from deployments.plan import PoolPlan
 from replicas.adapters import TOOLS, StoredAdapter, adapters_of
 from replicas.chat import Tokenizer, is_continuation
-from replicas.engine import Generation, Grammar, Sampling
+from replicas.engine import Generation, Grammar, Message, Sampling
 from replicas.errors import ContextOverflow, InvalidRequest
 from replicas.grammar.faults import placed
 from replicas.grammar.limits import TEXT_CHARS
@@ -25,6 +26,9 @@ from router.call import Call
 
 SEED_BITS = 63
 
+Said: TypeAlias = str | tuple[tuple[Message, ...], tuple[Tool, ...], ToolLayout]
+"""What a prompt is made of: a bare text, or a conversation, its tools, and how the model is told of them."""
+
 
 class Prompter:
     """Makes the generations of one pool. An adapter that says nothing of a layout gets the model's own."""
@@ -34,6 +38,7 @@ class Prompter:
         self.tokenizer = tokenizer
         self._tool_adapter = pool.tool_adapter
         self._layouts = self._layouts_of(adapters_of(pool.path))
+        self._last: tuple[Said, tuple[int, ...]] | None = None
 
     def use(self, loaded: Sequence[StoredAdapter]) -> None:
         """The adapters that are loaded from now on; the first that was tuned for tools gets the requests with tools."""
@@ -41,10 +46,19 @@ class Prompter:
         self._tool_adapter = next((one.name for one in loaded if one.purpose == TOOLS), None)
 
     def prompt(self, call: Call) -> tuple[int, ...]:
-        """The prompt as token ids, however long it is."""
+        """The prompt as token ids, however long it is. The last one is kept: the choices of an answer share theirs."""
         if call.raw is not None:
-            return self.tokenizer.encode_prompt(call.raw) if isinstance(call.raw, str) else call.raw
-        return self.tokenizer.encode_chat(call.messages, _tools(call), self._layout(self._adapter(call)))
+            return self._encoded(call.raw) if isinstance(call.raw, str) else call.raw
+        return self._encoded((call.messages, _tools(call), self._layout(self._adapter(call))))
+
+    def _encoded(self, said: Said) -> tuple[int, ...]:
+        last = self._last
+        if last is not None and last[0] == said:
+            return last[1]
+        tokenizer = self.tokenizer
+        prompt = tokenizer.encode_prompt(said) if isinstance(said, str) else tokenizer.encode_chat(*said)
+        self._last = said, prompt
+        return prompt
 
     def generation(self, call: Call, deadline_s: float) -> Generation:
         """What the engine is asked. Raises Unsupported, InvalidRequest, ContextOverflow for a prompt that leaves no

@@ -68,6 +68,11 @@ class Meter:
         if self._requests:
             self._requests.take(1.0)
 
+    def add(self, requests: int) -> None:
+        """A request that is inside is worth so many more."""
+        if self._requests:
+            self._requests.take(requests)
+
     def spend(self, tokens: int) -> None:
         """Tokens are used."""
         if self._tokens:
@@ -91,6 +96,10 @@ class Limiter:
             yield
         finally:
             meter.inside -= 1
+
+    def add(self, key: Key, requests: int) -> None:
+        """A request of `key` asks for several answers, and counts as `requests` more."""
+        self._meter(key).add(requests)
 
     def spend(self, key: Key, tokens: int) -> None:
         """`tokens` of a prompt or an answer, used by `key`."""

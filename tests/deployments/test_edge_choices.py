@@ -1,7 +1,8 @@
 """Several choices of one answer, and bare completions, over a socket by OpenAI's SDK and on real engines."""
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 import httpx
 import openai
@@ -9,7 +10,11 @@ import pytest
 
 from deployments.choices import AT_ONCE
 from deployments.plan import AppPlan, EnginePlan, PoolPlan
+from replicas.chat import ChatTokenizer
+from replicas.engine import Message
 from replicas.errors import EngineFailed
+from replicas.tools.layout import ToolLayout
+from replicas.tools.tool import Tool
 from tests.deployments.asking import CHAT, body, raw_client
 from tests.deployments.hand_engine import HandEngine, HandStream
 from tests.deployments.served import ECHO, PLAN, Served, serving
@@ -76,6 +81,26 @@ def test_streamed_choices_are_the_whole_ones_told_apart_by_their_index(gpt: open
     assert (usage.prompt_tokens, usage.completion_tokens) == (whole.usage.prompt_tokens, whole.usage.completion_tokens)
 
 
+def test_many_choices_of_a_short_prompt_are_prepared_off_the_loop_and_tokenised_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing else would be answered meanwhile."""
+    threads: list[int] = []
+    encode = ChatTokenizer.encode_chat
+
+    def noted(
+        tokenizer: ChatTokenizer, messages: Sequence[Message], tools: Sequence[Tool], layout: ToolLayout
+    ) -> tuple[int, ...]:
+        threads.append(threading.get_ident())
+        return encode(tokenizer, messages, tools, layout)
+
+    monkeypatch.setattr(ChatTokenizer, "encode_chat", noted)
+    answer = httpx.post(served.url + CHAT, json=body("the words", model="real", n=128, max_tokens=1), timeout=60)
+    assert len(answer.json()["choices"]) == 128
+    assert len(threads) == 1
+    assert threads != [served.on_loop(threading.get_ident)]
+
+
 def begun(engine: HandEngine, count: int) -> list[HandStream]:
     """The streams of `count` more requests."""
     for _ in range(count):
@@ -133,8 +158,6 @@ def test_a_bare_text_goes_on_and_can_be_said_again(gpt: openai.OpenAI) -> None:
 
 
 def test_a_bare_text_has_no_chat_template_and_its_tokens_may_be_sent_instead(gpt: openai.OpenAI) -> None:
-    from replicas.chat import ChatTokenizer
-
     ids = ChatTokenizer(tiny().directory).encode_prompt("<|im_start|>user\nthe user<|im_end|>\n")
     asked = {"model": "real", "max_tokens": 8, "temperature": 0}
     by_text = gpt.completions.create(prompt="<|im_start|>user\nthe user<|im_end|>\n", **asked)  # type: ignore[call-overload]

@@ -119,3 +119,14 @@ def test_who_comes_back_when_told_gets_in(per_minute: int, spent: int) -> None:
     except LimitReached as refused:
         clock.now_s += refused.retry_after_s + 1e-6
         ask(limiter, limited)
+
+
+def test_a_request_for_several_answers_counts_as_so_many(limiter: Limiter, clock: Clock) -> None:
+    by = key(requests_per_minute=10)
+    ask(limiter, by)
+    limiter.add(by, 19)
+    with pytest.raises(LimitReached) as refusal:
+        ask(limiter, by)
+    assert refusal.value.retry_after_s == pytest.approx(66)
+    clock.now_s += 66.1
+    ask(limiter, by)
