@@ -95,7 +95,7 @@ def test_many_choices_of_a_short_prompt_are_prepared_off_the_loop_and_tokenised_
         return encode(tokenizer, messages, tools, layout)
 
     monkeypatch.setattr(ChatTokenizer, "encode_chat", noted)
-    answer = httpx.post(served.url + CHAT, json=body("the words", model="real", n=128, max_tokens=1), timeout=60)
+    answer = httpx.post(served.url + CHAT, json=body("the words " * 8, model="real", n=128, max_tokens=1), timeout=60)
     assert len(answer.json()["choices"]) == 128
     assert len(threads) == 1
     assert threads != [served.on_loop(threading.get_ident)]
