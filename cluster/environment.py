@@ -21,8 +21,8 @@ def serve_environment(port: int, internal_port: int) -> dict[str, str]:
 
     Direct ingress: the ingress replica itself listens on `port`; Serve's own proxy, which it starts all the same,
     is moved to `internal_port`. Throughput mode runs our code on the replica's main loop (no second thread, no second
-    hop between them). A freed port must be had again at once when the ingress is restarted: no quarantine. Ray would run
-    its workers as background work (nice 15), which ours are not: somebody waits for them.
+    hop between them). A freed port must be had again at once when the ingress is restarted: no quarantine. Ray would
+    run its workers as background work (nice 15), which ours are not: somebody waits for them.
     """
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
