@@ -99,5 +99,7 @@ class Guard:
             body = parsed_json(draft.body)
         except ValueError:
             raise Withheld("its body is not JSON") from None
+        if isinstance(body, dict) and body.get("private"):
+            raise Withheld("it says itself that it is private; the header x-shoal-private: true keeps it here")
         headers = (plain(part) for header in draft.headers for part in header)
         return self.findings((*texts_of_json(body), *headers))

@@ -22,6 +22,7 @@ from stdnum.us import ssn
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])")
 CARD = re.compile(r"(?<![\d.,])(?:\d[ -]?){12,18}\d(?![\d]|[.,]\d)")
+DOTTED_CARD = re.compile(r"(?<![\d.,])(?:\d{4}(?:\.\d{4}){3}|\d{4}\.\d{6}\.\d{4,5})(?![\d]|[.,]\d)")
 CARD_STARTS = re.compile(r"3[0-9]|4|5[0-9]|6[0-9]|2[2-7]|81|9792")
 """Of the networks: American Express, Diners and JCB, Visa, Mastercard and Maestro, Discover and UnionPay, Mastercard's
 newer range, UnionPay's newer range, Troy."""
@@ -58,7 +59,12 @@ def holds_email(text: str, allowed: Sequence[str] = ()) -> bool:
 
 def holds_card(text: str) -> bool:
     """The number of a payment card is in `text`: 13 to 19 digits of a known network whose Luhn sum is right."""
-    return any(_is_card(found.group()) for part in _near_digits(text) for found in CARD.finditer(part))
+    return any(
+        _is_card(found.group())
+        for part in _near_digits(text)
+        for pattern in (CARD, DOTTED_CARD)
+        for found in pattern.finditer(part)
+    )
 
 
 def holds_id(text: str) -> bool:

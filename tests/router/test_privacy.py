@@ -31,6 +31,9 @@ PRIVATE_TEXTS = [
     ("email", "jane\u200b@acme.com"),
     ("cards", "card 4111 1111 1111 1111, thanks"),
     ("cards", "3782-822463-10005"),
+    ("cards", "4111.1111.1111.1111"),
+    ("email", "open mailto:jane%40acme.com in the browser"),
+    ("email", "write to jane&#64;acme.com"),
     ("cards", "\uff14111111111111111"),
     ("ids", "IBAN DE89 3704 0044 0532 0130 00"),
     ("ids", "SSN 536-90-4399"),
@@ -45,6 +48,7 @@ HARMLESS_TEXTS = [
     "the password: field must have eight characters or more",
     "noreply@anthropic.com and git@github.com and you@example.com",
     "commit 9fceb02d0ae598e95dc970b74767f19372d61af8, build 1763712345678",
+    "100 % of a &amp; b, versions 4111.1111.1111 and 1.4111.1111.1111.1111",
     "pi is 3.14159265358979323846, and 1,234,567,890,123 is a number",
     "call me @ noon",
     "https://example.org:8080/a/b?c=d",
@@ -167,3 +171,16 @@ def test_hostile_texts_are_examined_in_linear_time(piece: str) -> None:
     """A quadratic pattern takes hours for these."""
     text = piece * (EXAMINED_CHARS // 4 // len(piece))
     assert GUARD.findings([text]) == GUARD.findings([piece * 100])
+
+
+@pytest.mark.parametrize("pieces", [("write to joe@ac", "me.com"), ("card 4111 1111 ", "1111 1111", " thanks")])
+def test_blocks_of_one_message_are_read_as_one_text(pieces: tuple[str, ...]) -> None:
+    tree = {"messages": [{"role": "user", "content": [{"type": "text", "text": piece} for piece in pieces]}]}
+    with pytest.raises(Withheld, match="private"):
+        GUARD.clear(draft(tree), PUBLIC)
+
+
+def test_a_body_that_says_it_is_private_stays_and_its_sender_is_told_of_the_header() -> None:
+    with pytest.raises(Withheld, match="x-shoal-private"):
+        GUARD.clear(draft({"private": True, "messages": []}), PUBLIC)
+    assert GUARD.clear(draft({"private": False, "messages": []}), PUBLIC)
