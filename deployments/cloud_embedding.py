@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.accounts import is_private, key_of, payer_of
-from deployments.clouds import CloudModel
+from deployments.clouds import BYTES_PER_TOKEN, CloudModel
 from deployments.desk import JSON, Desk, off_loop
 from deployments.errand import fetched
 from deployments.event_stream import unless_disconnected
@@ -66,7 +66,7 @@ class CloudEmbedding:
     ) -> dict[str, object]:
         """The cloud's body, paid for: money is held before, and what it cost entered after."""
         money, payer = self._answerer.money, call.origin.payer
-        worst_usd = cloud.worst_usd(len(draft.body), 0)
+        worst_usd = cloud.worst_usd(len(draft.body) // BYTES_PER_TOKEN, 0)
         async with money.budgets.held(payer, worst_usd, draft.deadline_s) as hold:
             with self._desk.accounts.opened(key_of(request), cloud.candidate.name, tokens_in(call)):
                 told = await fetched(cloud, draft, self._answerer.policy.guard, decision.marking)

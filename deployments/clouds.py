@@ -15,15 +15,18 @@ from deployments.money import Cause, Money
 from deployments.plan import AppPlan, CloudPlan
 from replicas.cloud.answer import Cloud, CloudChunk, Spent
 from replicas.cloud.errors import CloudRefused
+from replicas.cloud.fields import fields
 from replicas.cloud.release import CloudKind, Draft
 from replicas.engine import Chunk, Usage
 from replicas.errors import InvalidRequest, Unavailable
+from router.body import parsed_json
 from router.call import Call
 from router.chain.cloud import OFF_LOOP_BYTES, CloudBackend
 from router.policy.candidate import Candidate
 from router.policy.decision import Decision
 from router.policy.speed import Speeds
 from router.privacy.guard import Guard
+from router.translate.bounds import media_tokens
 from router.translate.draft import Target, drafted
 from router.translate.plain import source_of
 
@@ -49,10 +52,10 @@ class CloudModel:
         price = self.candidate.price
         return price.spent_usd(spent) if price is not None else spent.cost_usd or 0.0
 
-    def worst_usd(self, size_bytes: int, tokens_out: int) -> float:
-        """The most that an answer to a body of that size can cost; nobody knows it without a price."""
+    def worst_usd(self, tokens_in: int, tokens_out: int) -> float:
+        """The most that so many tokens can cost; nobody knows it without a price."""
         price = self.candidate.price
-        return float("inf") if price is None else price.worst_usd(size_bytes // BYTES_PER_TOKEN, tokens_out)
+        return float("inf") if price is None else price.worst_usd(tokens_in, tokens_out)
 
 
 class Clouds:
@@ -112,7 +115,7 @@ class PaidBackend:
         self._decision = decision
         self._escort = escort
         self._backend: CloudBackend | None = None
-        self._size_bytes = 0
+        self._tokens_in = 0
         self._usage = Usage(0, 0)
         self._spent_usd = 0.0
         self._seen = Seen()
@@ -121,7 +124,7 @@ class PaidBackend:
         """Its answer. Raises Withheld, BudgetSpent, CloudError, ContextOverflow, DeadlineExceeded."""
         self._spent_usd, self._usage = 0.0, Usage(0, 0)
         backend = self._backend = self._backend or await self._made()
-        worst_usd = self._model.worst_usd(self._size_bytes, self._call.sampling.max_tokens)
+        worst_usd = self._model.worst_usd(self._tokens_in, self._call.sampling.max_tokens)
         async with self._escort.money.budgets.held(self._call.origin.payer, worst_usd, left_s) as hold:
             seen = self._seen = Seen()
             try:
@@ -141,16 +144,20 @@ class PaidBackend:
         source = self._call.source
         is_large = source is not None and len(source.body) >= OFF_LOOP_BYTES
         draft = await asyncio.to_thread(self._draft) if is_large else self._draft()
-        self._size_bytes = len(draft.body)
         return CloudBackend(self._model.client, draft, self._escort.guard, self._decision.marking, self._cost)
 
     def _draft(self) -> Draft:
         """Raises CloudRefused for what this kind of cloud cannot be asked: somebody else may do it."""
         try:
             source = self._call.source or source_of(self._call)
-            return drafted(source, self._model.target, self._call.id, self._call.deadline_s)
+            target, limit = self._model.target, self._call.sampling.max_tokens
+            is_limited = self._escort.money.budgets.is_limited(self._call.origin.payer)
+            draft = drafted(source, target, self._call.id, self._call.deadline_s, limit if is_limited else None)
         except InvalidRequest as error:
             raise CloudRefused(self._model.candidate.name, str(error), error.status, "") from error
+        media = media_tokens(fields(parsed_json(draft.body)).get("messages")) if is_limited else 0
+        self._tokens_in = len(draft.body) // BYTES_PER_TOKEN + media
+        return draft
 
     def _cost(self, spent: Spent) -> float:
         if self._seen.is_taken and not spent.is_settled and spent.cost_usd is None:
@@ -161,7 +168,7 @@ class PaidBackend:
     def _likely(self, known: Usage) -> Usage:
         """What an answer has used that was never counted to its end: rather too much than too little. Of one that came
         as a whole and cannot be read, all that it was allowed."""
-        prompt = known.prompt or self._size_bytes // BYTES_PER_TOKEN
+        prompt = known.prompt or self._tokens_in
         said = max(known.generated, self._seen.characters // BYTES_PER_TOKEN)
         is_unread = not self._call.is_stream and not self._seen.characters
         return replace(known, prompt=prompt, generated=self._call.sampling.max_tokens if is_unread else said)

@@ -75,6 +75,10 @@ class Budgets:
         self._advances = Advances(settle, clock)
         self._reserving: WeakValueDictionary[tuple[Claim, ...], asyncio.Lock] = WeakValueDictionary()
 
+    def is_limited(self, payer: Payer) -> bool:
+        """Whether anything limits what `payer` spends."""
+        return bool(self._claims(payer))
+
     async def state(self, payer: Payer) -> State:
         """How the tightest budget of `payer` stands."""
         claims = self._claims(payer)

@@ -8,6 +8,7 @@ from replicas.cloud.fields import fields
 from replicas.cloud.release import CloudKind, Draft
 from replicas.errors import InvalidRequest
 from router.body import FormFields, SamplingFields, parsed_json
+from router.translate.bounds import limited, refuse_dearer
 from router.translate.chat import LimitKey, chat_body
 from router.translate.form import wanted_form
 from router.translate.losses import refuse_losses
@@ -30,11 +31,15 @@ class Target:
     limit_key: LimitKey = "max_completion_tokens"
 
 
-def drafted(source: Source, target: Target, id_: str, deadline_s: float) -> Draft:
-    """The draft of `source` for `target`. Raises InvalidRequest for what only a local model can do."""
+def drafted(source: Source, target: Target, id_: str, deadline_s: float, limit: int | None = None) -> Draft:
+    """The draft of `source` for `target`, of whose answer no more than `limit` tokens are paid for; None: nobody
+    reckons them. Raises InvalidRequest for what only a local model can do, or only who pays without a limit."""
     asked = fields(parsed_json(source.body))
     is_bare = source.asking == COMPLETIONS
     body = _bare(asked, target) if is_bare else _translated(asked, source.dialect, target)
+    if limit is not None:
+        refuse_dearer(body)
+        body = limited(body, limit, "max_tokens" if is_bare or target.kind == "anthropic" else target.limit_key)
     headers = source.headers if source.dialect == target.kind else ()
     raw = json.dumps(body, separators=(",", ":")).encode("ascii")
     return Draft(id_, target.kind, raw, headers, deadline_s, source.asking)

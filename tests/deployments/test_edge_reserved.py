@@ -1,0 +1,81 @@
+"""What is reserved is the worst case: a cloud that writes as much as it may never costs more."""
+
+import json
+
+import pytest
+
+from router.budget import Budget, Budgets
+from router.budget.budgets import Settlement
+from tests.deployments.asking import CHAT, MESSAGES
+from tests.deployments.far import CLAUDE, GPT, far
+from tests.deployments.test_edge_clouds import Purse
+
+COMPLETIONS = "/v1/completions"
+LONG = "one two three four five six seven eight nine ten " * 400
+"""The upstream says again what it is told, as far as it may."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "model", "limits", "sent"),
+    [
+        (CHAT, GPT, {}, {"max_completion_tokens": 1024}),
+        (CHAT, GPT, {"max_completion_tokens": 1, "max_tokens": 100_000}, {"max_completion_tokens": 1}),
+        (CHAT, GPT, {"max_tokens": 30}, {"max_tokens": 30}),
+        (CHAT, CLAUDE, {"max_completion_tokens": 1, "max_tokens": 100_000}, {"max_tokens": 1}),
+        (COMPLETIONS, GPT, {"prompt": LONG, "messages": None}, {"max_tokens": 16}),
+        (MESSAGES, GPT, {"max_tokens": 50}, {"max_completion_tokens": 50}),
+        (MESSAGES, CLAUDE, {"max_tokens": 50, "max_completion_tokens": 9_000}, {"max_tokens": 50}),
+    ],
+)
+def test_a_cloud_that_writes_all_that_it_may_costs_no_more_than_was_reserved(
+    path: str, model: str, limits: dict[str, object], sent: dict[str, int], *, stream: bool
+) -> None:
+    settled: list[Settlement] = []
+    purse = Purse(10**9)
+    asked: dict[str, object] = {"max_tokens": None, **limits, "stream": stream}
+    with far(budgets=Budgets((Budget("all", 10**9),), purse, settled.append)) as edge:
+        assert edge.ask(path, LONG, "", model=model, **asked).status_code == 200
+        [hold] = edge.served.on_loop(lambda: list(settled))
+        [entry] = edge.upstream.entries()
+    told = json.loads(entry.body)
+    assert {name: told[name] for name in told if name in ("max_tokens", "max_completion_tokens")} == sent
+    assert 0 < hold.cost_nano <= purse.reserved[0]
+
+
+def test_without_budgets_a_cloud_is_told_no_limit_that_the_caller_did_not_name() -> None:
+    with far() as edge:
+        assert edge.ask(CHAT, "hello", model=GPT, max_tokens=None, service_tier="priority").status_code == 200
+        [entry] = edge.upstream.entries()
+    told = json.loads(entry.body)
+    assert (told.get("max_tokens"), "max_completion_tokens" in told, told["service_tier"]) == (None, False, "priority")
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "member"),
+    [
+        (CHAT, GPT, {"models": ["far/dearer"]}),
+        (CHAT, GPT, {"plugins": [{"id": "web"}]}),
+        (CHAT, GPT, {"service_tier": "priority"}),
+        (CHAT, GPT, {"web_search_options": {}}),
+        (MESSAGES, CLAUDE, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    ],
+)
+def test_where_there_are_budgets_what_has_a_price_of_its_own_goes_to_no_cloud(
+    path: str, model: str, member: dict[str, object]
+) -> None:
+    settled: list[Settlement] = []
+    with far(budgets=Budgets((Budget("all", 10**9),), Purse(10**9), settled.append)) as edge:
+        answer = edge.ask(path, "hello", "", model=model, **member)
+        assert edge.upstream.entries() == []
+    assert answer.status_code == 400
+    assert f"{next(iter(member))}: " in answer.json()["error"]["message"]
+
+
+def test_a_picture_by_its_address_is_reserved_as_the_most_that_one_can_be() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    asked = [{"role": "user", "content": [{"type": "text", "text": "hello"}, *[picture] * 2]}]
+    purse = Purse(10**9)
+    with far(budgets=Budgets((Budget("all", 10**9),), purse, lambda _: None)) as edge:
+        edge.ask(CHAT, "", model=GPT, messages=asked, max_tokens=10)
+    assert purse.reserved[0] > 2 * 5_000 * 1_000
