@@ -64,6 +64,7 @@ def measured(service: Running, made: Sequence[Task]) -> Found:
     model = _trained(service, local[:split], cloud[:split])
     write_model(model, service.model_file)
     time.sleep(LOOK_S)
+    ask(service.url, made[split : split + 1], "auto")  # it looks at the file when it is asked, and beside the answer
     routed = _told(service, made[split:], "auto")
     test = service.folder / "test.jsonl"
     write_labelled(local[split:], cloud[split:], test)

@@ -1,6 +1,7 @@
 """The model file of a running service: loaded anew when it changes, looked at every few seconds at most.
 
-A file that is bad keeps the model before it, and the log says so once; `problem` says so as long as it is bad.
+It is read by a thread of its own, and nobody who asks for the model waits for that. A file that is bad keeps the model
+before it, and the log says so once; `problem` says so as long as it is bad.
 """
 
 import logging
@@ -20,29 +21,44 @@ LOOK_S = 2.0
 _Mark: TypeAlias = tuple[int, int, int]
 
 
-class LiveModel:
-    """The newest good model of `path`. For any thread. It is first looked at by whoever asks for it."""
+def in_thread(work: Callable[[], None]) -> None:
+    """Have `work` done soon."""
+    threading.Thread(target=work, name="look-at-model", daemon=True).start()
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+
+class LiveModel:
+    """The newest good model of `path`. It is looked at here; later looks are left to `aside`. For any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        aside: Callable[[Callable[[], None]], None] = in_thread,
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._aside = aside
         self._lock = threading.Lock()
-        self._looked_s: float | None = None
+        self._looked_s = clock()
         self._mark: _Mark | None = None
         self._model: Model | None = None
         self.problem = ""
-        """What is wrong with the file as it is now; empty: nothing."""
+        """What is wrong with the file as it was looked at last; empty: nothing."""
+        self._look()
 
     def current(self) -> Model | None:
-        """The model; None as long as there has been no good file."""
+        """The model; None as long as there has been no good file. Never waits."""
         now_s = self._clock()
-        with self._lock:
-            if self._looked_s is None or now_s - self._looked_s >= LOOK_S:
-                self._looked_s = now_s
-                self._look()
-            return self._model
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._aside(self._look)
+        return self._model
 
     def _look(self) -> None:
+        with self._lock:
+            self._follow()
+
+    def _follow(self) -> None:
         mark = _mark_of(self._path)
         if mark == self._mark and (mark is not None or self.problem):
             return

@@ -1,6 +1,7 @@
 """The policy `learned`: it picks where it is sure, leaves the rest to the rules, and explores with known odds."""
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from replicas.errors import SettingsError
+from router.learned.chooser import Chooser
 from router.learned.explore import draw
 from router.learned.model import write_model
 from router.origin import Origin
@@ -19,6 +21,7 @@ from router.policy.explain import header, lines, tree
 from router.policy.rule import Learning, Routing, Rule
 from tests.router.asked import ALL, HAIKU, OPUS, PRIVATE, at_noon, call, on_auto
 from tests.router.learned.made import asked, trained
+from tests.router.learned.test_live import at_once
 from tests.router.test_route_header import DICTIONARY
 
 EASY = "Tell me the colour of the barn. sky sea lamp"
@@ -139,6 +142,27 @@ def test_feedback_on_local_answers_moves_the_opinion(file: Path) -> None:
     assert after is not None
     assert (before.pick, after.pick) == ("local", "cloud")
     assert not Policy(Routing(ALL)).learn("call-1", "small", 1.0)
+
+
+def test_what_was_said_of_one_model_is_nothing_to_the_next(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "route.json"
+    path.write_text(file.read_text())
+    monkeypatch.setattr("router.learned.live.LOOK_S", 0.0)
+    chooser = Chooser(Learning(path, threshold=0.5), at_once)
+    fresh = Chooser(Learning(path, threshold=0.5), at_once).opinion(call(EASY), {"small"})
+    for at in range(100):
+        chooser.opinion(asked(EASY, f"call-{at}"), {"small"})
+        assert chooser.learn(f"call-{at}", "small", 0.0)
+    chooser.opinion(asked(EASY, "before"), {"small"})
+    os.utime(path, (5, 5))
+    assert chooser.opinion(call(EASY), {"small"}).pick == "cloud"  # the same model, written again
+    write_model(trained(400, "small", 1), path)
+    told = chooser.opinion(call(EASY), {"small"})
+    assert (told.pick, told) == ("local", Chooser(Learning(path, threshold=0.5)).opinion(call(EASY), {"small"}))
+    assert told != fresh
+    assert not chooser.learn("before", "small", 0.0)
 
 
 @pytest.mark.parametrize("text", [EASY, HARD, STRANGE])
