@@ -3,7 +3,8 @@
 Who has begun BUSY requests within WINDOW_S gets an advance: one reservation for as many of that size as there were,
 AHEAD at most. Requests take their worst case out of it in memory, and put back what they did not spend. It is reserved
 in the store like any other, so no limit is ever passed; but at most the part SHARE of a limit is in an advance, and
-what nobody uses goes back after IDLE_S, so that nobody is refused for long what is still there.
+what nobody has goes back when nobody took from it for IDLE_S, however long a request has its part, so that nobody is
+refused for long what is still there.
 """
 
 import asyncio
@@ -29,11 +30,10 @@ Claims: TypeAlias = tuple[Claim, ...]
 
 @dataclass(slots=True)
 class Advance:
-    """A reservation for several requests: `free_nano` of it are nobody's, `holders` have the rest."""
+    """A reservation for several requests: `free_nano` of it are nobody's, requests have the rest."""
 
     reservation: Reservation
     free_nano: int
-    holders: int = 0
     ending: asyncio.TimerHandle | None = None
 
 
@@ -66,7 +66,7 @@ class Advances:
         advance = self._open.get(claims)
         if advance is None or advance.free_nano < nano or advance.reservation.ends_at < until:
             return None
-        return _part(advance, nano)
+        return self._part(advance, nano)
 
     def worth_nano(self, claims: Claims, nano: int) -> int:
         """How much to reserve for a request that wants `nano` and those that will come after it: `nano` or more."""
@@ -80,10 +80,10 @@ class Advances:
         if reservation.nano == nano:
             return Part(reservation, nano)
         earlier = self._open.get(reservation.claims)
-        advance = self._open[reservation.claims] = Advance(reservation, reservation.nano)
-        if earlier is not None and not earlier.holders:
+        if earlier is not None:
             self._end(earlier)
-        return _part(advance, nano)
+        advance = self._open[reservation.claims] = Advance(reservation, reservation.nano)
+        return self._part(advance, nano)
 
     def given_back(self, part: Part, cost_nano: int) -> None:
         """A request has ended, and has cost so much."""
@@ -91,35 +91,30 @@ class Advances:
         if advance is None:
             self._settle(Settlement(part.reservation, cost_nano))
             return
-        frees_nano = min(cost_nano, part.nano)
+        is_open = self._open.get(part.reservation.claims) is advance
+        frees_nano = min(cost_nano, part.nano) if is_open else part.nano
         advance.free_nano += part.nano - frees_nano
-        advance.holders -= 1
         self._settle(Settlement(part.reservation, cost_nano, frees_nano))
-        if advance.holders:
-            return
-        if self._open.get(part.reservation.claims) is advance:
-            advance.ending = asyncio.get_running_loop().call_later(IDLE_S, self._end, advance)
-        else:
-            self._end(advance)
 
     def close(self) -> None:
         """Give back what nobody holds."""
-        for advance in [one for one in self._open.values() if not one.holders]:
+        for advance in list(self._open.values()):
             self._end(advance)
 
+    def _part(self, advance: Advance, nano: int) -> Part:
+        """`nano` out of `advance`, which is idle from now on if nobody else takes from it."""
+        advance.free_nano -= nano
+        if advance.ending is not None:
+            advance.ending.cancel()
+        advance.ending = asyncio.get_running_loop().call_later(IDLE_S, self._end, advance)
+        return Part(advance.reservation, nano, advance)
+
     def _end(self, advance: Advance) -> None:
-        """Nobody holds anything of it, and nobody will. Done twice it does no harm."""
+        """Nobody takes from it any more: what is nobody's goes back now, each part when its request ends."""
+        if advance.ending is not None:
+            advance.ending.cancel()
         if self._open.get(advance.reservation.claims) is advance:
             del self._open[advance.reservation.claims]
         if advance.free_nano:
+            self._settle(Settlement(advance.reservation, 0, advance.free_nano))
             advance.free_nano = 0
-            self._settle(Settlement(advance.reservation, 0))
-
-
-def _part(advance: Advance, nano: int) -> Part:
-    if advance.ending is not None:
-        advance.ending.cancel()
-        advance.ending = None
-    advance.free_nano -= nano
-    advance.holders += 1
-    return Part(advance.reservation, nano, advance)
