@@ -99,15 +99,20 @@ def grouped(entries: Sequence[Entry], name_of: Callable[[Entry], str]) -> list[d
 
 
 def stand(budgets: Sequence[Budget], store: Store, today: date) -> list[dict[str, str | float]]:
-    """What is taken of every budget in its present period, also by calls that are under way."""
-    taken = store.budgets.accounts(sorted({budget.period_of(today) for budget in budgets}), time.time())
+    """What is taken of every budget in its present period, also by calls that are under way, and what of that nobody
+    settled: the process that had reserved it died, or the store was away for too long."""
+    periods = sorted({budget.period_of(today) for budget in budgets})
+    taken, unsettled = store.budgets.accounts(periods), store.budgets.unsettled(periods, time.time())
     rows: list[dict[str, str | float]] = []
     for budget in budgets:
         found = {whose: nano for (whose, period), nano in taken.items() if period == budget.period_of(today)}
         own = {whose: nano for whose, nano in found.items() if whose.partition("/")[0] == budget.name}
         for whose, nano in (own or {budget.name: 0}).items():
-            row: dict[str, str | float] = {"budget": whose, "period": budget.period_of(today)}
-            rows.append({**row, "taken_usd": usd_of(nano), "limit_usd": usd_of(budget.limit_nano)})
+            row: dict[str, str | float] = {"budget": whose, "period": (period := budget.period_of(today))}
+            open_usd = usd_of(unsettled.get((whose, period), 0))
+            rows.append(
+                {**row, "taken_usd": usd_of(nano), "unsettled_usd": open_usd, "limit_usd": usd_of(budget.limit_nano)}
+            )
     return rows
 
 
@@ -124,9 +129,9 @@ def table(by: By, rows: Sequence[dict[str, str | int | float]]) -> Table:
 
 def budget_table(rows: Sequence[dict[str, str | float]]) -> Table:
     """The budgets, a line each."""
-    numbers = (Column(name, justify="right") for name in ("taken $", "limit $"))
+    numbers = (Column(name, justify="right") for name in ("taken $", "unsettled $", "limit $"))
     shown = Table("budget", "period", *numbers, box=None, padding=(0, 2, 0, 0))
     for row in rows:
-        money = (f"{row[name]:.4f}" for name in ("taken_usd", "limit_usd"))
+        money = (f"{row[name]:.4f}" for name in ("taken_usd", "unsettled_usd", "limit_usd"))
         shown.add_row(Text(str(row["budget"])), Text(str(row["period"])), *money)
     return shown

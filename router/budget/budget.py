@@ -58,8 +58,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """So much, taken from every claim until it is settled, or until `ends_at` (seconds since 1970) if nobody is left to
-    do that. `claims` are in order: whoever locks their accounts does it in the same one."""
+    """So much, taken from every claim until it is settled. After `ends_at` (seconds since 1970) nobody will do that any
+    more, and it stays taken. `claims` are in order: whoever locks their accounts does it in the same one."""
 
     id: str
     nano: int

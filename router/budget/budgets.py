@@ -2,7 +2,7 @@
 
 Before a cloud is asked, the worst case is reserved: that waits for the store, in a thread, or is taken from what was
 reserved ahead (router/budget/advance.py). Settling does not wait; it goes through a queue, and if it is lost, the worst
-case stays taken until the reservation ends. Rules see a state that is a second old at most. Where the store does not
+case stays taken. Rules see a state that is a second old at most. Where the store does not
 answer nothing can be reserved, so everything counts as spent.
 """
 
@@ -39,11 +39,11 @@ GRACE_S = 60.0  # that a settlement may take to be written
 class Till(Protocol):
     """Where the money is. Both block, and raise Unavailable."""
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         """Take from every claim, or raise BudgetSpent and take nothing."""
         ...
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
         """What is taken of each claim, in nano-dollars."""
         ...
 
@@ -131,7 +131,7 @@ class Budgets:
         return await self._reserve(Reservation(uuid4().hex, nano, until, claims))
 
     async def _reserve(self, reservation: Reservation) -> Reservation:
-        taking = asyncio.ensure_future(asyncio.to_thread(self._till.reserve, reservation, self._clock()))
+        taking = asyncio.ensure_future(asyncio.to_thread(self._till.reserve, reservation))
         try:
             await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -160,9 +160,8 @@ class Budgets:
         return found is None or self._clock() - found[0] > FRESH_S
 
     async def _read(self, claims: tuple[Claim, ...]) -> None:
-        now = self._clock()
         try:
-            state = worst(claims, await asyncio.to_thread(self._till.taken, claims, now))
+            state = worst(claims, await asyncio.to_thread(self._till.taken, claims))
         except ShoalError as error:
             logger.warning("the budgets could not be read: %s", error)
             state = "spent"
@@ -174,10 +173,10 @@ class Budgets:
 class _NoTill:
     """No money is anywhere."""
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         raise Unavailable("a store for budgets")
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
         raise Unavailable("a store for budgets")
 
 

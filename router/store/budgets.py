@@ -2,8 +2,8 @@
 a reservation takes from all its accounts in one transaction.
 
 Every transaction locks accounts in the same order, and an account before its reservations, so none ends another. A
-reservation whose process died is given back when it has ended and its room is needed. If it is settled after that all
-the same, its whole cost is added: what was spent is counted, even past a limit.
+reservation that nobody settles, because its process died or lost the settlement, stays taken: a cloud may have charged
+all of it. What a call cost beyond its reservation is counted, even past a limit.
 """
 
 from collections import defaultdict
@@ -20,19 +20,21 @@ from router.store.money_tables import budgets, reservations
 
 
 class BudgetTable:
-    """The accounts in `database`. Methods block, and raise Unavailable. Times are seconds since 1970."""
+    """The accounts in `database`. Methods block, and raise Unavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         """Take from every claim, or raise BudgetSpent and take nothing."""
-        try:
-            self._reserve(reservation)
-        except BudgetSpent:
-            if not self._expire(reservation.claims, now):
-                raise
-            self._reserve(reservation)
+        with self._database.writing() as connection:
+            for claim in reservation.claims:
+                has_room = reservation.nano <= claim.limit_nano
+                if not has_room or connection.execute(self._taking(reservation, claim)).first() is None:
+                    raise BudgetSpent(claim.account)
+                name = {"id": reservation.id, "account": claim.account, "period": claim.period}
+                row = insert(reservations).values(**name, nano=reservation.nano, ends_at=reservation.ends_at)
+                connection.execute(row)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Put what calls have cost in the place of what was reserved for them: of all, or of none."""
@@ -48,30 +50,24 @@ class BudgetTable:
                 freed += sum(_free_part(connection, claim, one) for one in mine[claim])
                 _move(connection, claim, sum(one.cost_nano for one in mine[claim]) - freed)
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
-        """What is taken of each claim, by reservations that have not ended and for good."""
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
+        """What is taken of each claim, held or for good."""
         with self._database.reading() as connection:
-            return [_taken(connection, claim, now) for claim in claims]
+            return [_taken(connection, claim) for claim in claims]
 
-    def accounts(self, periods: Sequence[str], now: float) -> dict[tuple[str, str], int]:
+    def accounts(self, periods: Sequence[str]) -> dict[tuple[str, str], int]:
         """The same of every account of `periods`, by account and period."""
         wanted = select(budgets).where(budgets.c.period.in_(periods)).order_by(budgets.c.account, budgets.c.period)
-        held = select(reservations.c.account, reservations.c.period, func.sum(reservations.c.nano))
-        ended = held.where(reservations.c.ends_at <= now).group_by(reservations.c.account, reservations.c.period)
         with self._database.reading() as connection:
-            free = {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(ended)}
-            rows = [(str(row[0]), str(row[1]), int(row[2])) for row in connection.execute(wanted)]
-        return {(account, period): nano - free.get((account, period), 0) for account, period, nano in rows}
+            return {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(wanted)}
 
-    def _reserve(self, reservation: Reservation) -> None:
-        with self._database.writing() as connection:
-            for claim in reservation.claims:
-                has_room = reservation.nano <= claim.limit_nano
-                if not has_room or connection.execute(self._taking(reservation, claim)).first() is None:
-                    raise BudgetSpent(claim.account)
-                name = {"id": reservation.id, "account": claim.account, "period": claim.period}
-                row = insert(reservations).values(**name, nano=reservation.nano, ends_at=reservation.ends_at)
-                connection.execute(row)
+    def unsettled(self, periods: Sequence[str], now: float) -> dict[tuple[str, str], int]:
+        """What of that is held by reservations that have ended (`now` is seconds since 1970) and were never settled."""
+        held = select(reservations.c.account, reservations.c.period, func.sum(reservations.c.nano))
+        ended = held.where(reservations.c.period.in_(periods) & (reservations.c.ends_at <= now))
+        with self._database.reading() as connection:
+            rows = connection.execute(ended.group_by(reservations.c.account, reservations.c.period))
+            return {(str(row[0]), str(row[1])): int(row[2]) for row in rows}
 
     def _taking(self, reservation: Reservation, claim: Claim) -> ReturningInsert[tuple[str]]:
         """Takes from an account, there or not yet, if it has room: one row then, else none."""
@@ -82,17 +78,6 @@ class BudgetTable:
             index_elements=["account", "period"], set_={"taken_nano": after}, where=after <= claim.limit_nano
         )
         return taking.returning(budgets.c.account)
-
-    def _expire(self, claims: Sequence[Claim], now: float) -> bool:
-        """Give back what has ended; whether there was anything."""
-        freed = 0
-        with self._database.writing() as connection:
-            for claim in claims:
-                _lock(connection, claim)
-                nano = _free(connection, _within(reservations, claim) & (reservations.c.ends_at <= now))
-                _move(connection, claim, -nano)
-                freed += nano
-        return freed > 0
 
 
 def summed(settlements: Iterable[Settlement]) -> list[Settlement]:
@@ -138,9 +123,6 @@ def _move(connection: Connection, claim: Claim, nano: int) -> None:
         connection.execute(update(budgets).where(_within(budgets, claim)).values(taken_nano=after))
 
 
-def _taken(connection: Connection, claim: Claim, now: float) -> int:
-    ended = select(func.coalesce(func.sum(reservations.c.nano), 0)).where(
-        _within(reservations, claim) & (reservations.c.ends_at <= now)
-    )
+def _taken(connection: Connection, claim: Claim) -> int:
     taken = connection.execute(select(budgets.c.taken_nano).where(_within(budgets, claim))).scalar()
-    return 0 if taken is None else int(taken) - int(connection.execute(ended).scalar_one())
+    return 0 if taken is None else int(taken)

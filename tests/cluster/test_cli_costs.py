@@ -38,7 +38,8 @@ def shoal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     old = entry("local", TODAY - timedelta(days=40))
     store.ledger.add([entry("local", agent="a"), entry("acme/big", cost_nano=250_000_000, job="j1"), old])
     claims = (Claim("all", TODAY.isoformat(), 10**10), Claim("jobs/j1", "all", 10**10))
-    store.budgets.reserve(Reservation("r", 250_000_000, 1e12, claims), 0.0)
+    store.budgets.reserve(Reservation("r", 250_000_000, 1e12, claims))
+    store.budgets.reserve(Reservation("lost", 50_000_000, 1.0, claims[:1]))
     store.close()
     return Shell(monkeypatch, capsys)
 
@@ -76,10 +77,10 @@ def test_it_can_be_told_by_key_and_job_and_for_more_days(shoal: Shell) -> None:
 
 def test_budgets_are_told_with_what_is_taken_of_them(shoal: Shell) -> None:
     rows = json.loads(shoal("costs", "--json").out)["budgets"]
-    assert [(row["budget"], row["taken_usd"], row["limit_usd"]) for row in rows] == [
-        ("all", 0.25, 5.0),
-        ("jobs/j1", 0.25, 1.0),
-        ("crawlers", 0.0, 2.0),
+    assert [(row["budget"], row["taken_usd"], row["unsettled_usd"], row["limit_usd"]) for row in rows] == [
+        ("all", 0.3, 0.05, 5.0),
+        ("jobs/j1", 0.25, 0.0, 1.0),
+        ("crawlers", 0.0, 0.0, 2.0),
     ]
 
 

@@ -54,8 +54,10 @@ def test_tokens_for_a_claude_are_counted_by_its_cloud_pictures_too() -> None:
 def test_tokens_for_other_clouds_and_private_ones_are_estimated_here() -> None:
     with far() as edge:
         answers = [counted(edge, GPT), counted(edge, CLAUDE, SECRET), counted(edge, "echo")]
+        named = {"model": CLAUDE, "messages": [{"role": "user", "content": TEXT}], "metadata": {"user_id": SECRET}}
+        answers.insert(0, post(edge, COUNT, **named))
         assert edge.upstream.entries() == []
-    assert [answer.headers["x-shoal-count"] for answer in answers] == ["estimate", "estimate", "exact"]
+    assert [answer.headers["x-shoal-count"] for answer in answers] == ["estimate"] * 3 + ["exact"]
     assert all(answer.json()["input_tokens"] > 4 for answer in answers)
 
 
@@ -110,10 +112,10 @@ def test_a_request_for_vectors_that_is_marked_stays_here() -> None:
 class Empty:
     """Has nothing to give."""
 
-    def reserve(self, reservation: object, now: float) -> None:
+    def reserve(self, reservation: object) -> None:
         raise AssertionError("what is spent is not asked for")
 
-    def taken(self, claims: list[object], now: float) -> list[int]:
+    def taken(self, claims: list[object]) -> list[int]:
         return [10**9 for _ in claims]
 
 

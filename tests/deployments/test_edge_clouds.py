@@ -219,12 +219,12 @@ class Purse:
         self.nano = nano
         self.reserved: list[int] = []
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         if reservation.nano > self.nano:
             raise BudgetSpent("all")
         self.reserved.append(reservation.nano)
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
         return [0 for _ in claims]
 
 

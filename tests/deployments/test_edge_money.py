@@ -47,10 +47,10 @@ class Purse:
     def __init__(self, nano: int) -> None:
         self.nano = nano
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         pytest.fail("nothing here costs money")
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
         return [self.nano for _ in claims]
 
 

@@ -25,12 +25,12 @@ class Till:
         self._store = store
         self.reserved: list[Reservation] = []
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
-        self._store.budgets.reserve(reservation, now)
+    def reserve(self, reservation: Reservation) -> None:
+        self._store.budgets.reserve(reservation)
         self.reserved.append(reservation)
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
-        return self._store.budgets.taken(claims, now)
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
+        return self._store.budgets.taken(claims)
 
 
 class Rig:
@@ -48,7 +48,7 @@ class Rig:
 
     @property
     def taken_nano(self) -> int:
-        return self.store.budgets.accounts([PERIOD], self.now).get(("all", PERIOD), 0)
+        return self.store.budgets.accounts([PERIOD]).get(("all", PERIOD), 0)
 
     async def ask(self, cost_usd: float = COST_USD, worst_usd: float = WORST_USD, deadline_s: float = 10.0) -> None:
         async with self.budgets.held(Payer(), worst_usd, deadline_s) as hold:
@@ -58,7 +58,7 @@ class Rig:
 
     def _settle(self, settlement: Settlement) -> None:
         self.store.budgets.settle([settlement])
-        if settlement.frees_nano is None and settlement.cost_nano == 0:
+        if settlement.frees_nano and settlement.cost_nano == 0:
             self.given_back.set()
 
 
@@ -102,6 +102,25 @@ def test_what_nobody_uses_goes_back_by_itself(tmp_path: Path) -> None:
 
     assert asyncio.run(asks()) > 2 * BUSY * nano_of(COST_USD)
     assert rig.taken_nano == 2 * BUSY * nano_of(COST_USD)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_long_request_keeps_its_own_part_and_nothing_else(tmp_path: Path, *, is_replaced: bool) -> None:
+    rig = Rig(tmp_path, 1000)
+
+    async def asks() -> tuple[bool, int]:
+        await asyncio.gather(*(rig.ask() for _ in range(2 * BUSY)))
+        before = len(rig.till.reserved)
+        async with rig.budgets.held(Payer(), WORST_USD, 10), asyncio.timeout(30):
+            if is_replaced:
+                await rig.ask(deadline_s=600)
+            await rig.given_back.wait()
+            if is_replaced:
+                rig.budgets.close()
+            return len(rig.till.reserved) == before + is_replaced, rig.taken_nano
+
+    assert asyncio.run(asks()) == (True, (2 * BUSY + is_replaced) * nano_of(COST_USD) + nano_of(WORST_USD))
+    assert rig.taken_nano == (2 * BUSY + is_replaced) * nano_of(COST_USD)
 
 
 def test_no_more_than_a_small_part_of_a_limit_is_reserved_ahead(tmp_path: Path) -> None:

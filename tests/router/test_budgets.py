@@ -99,7 +99,7 @@ def test_a_call_that_fails_gives_back_what_it_held(tmp_path: Path) -> None:
     rig = Rig(tmp_path, ALL)
     with pytest.raises(ConnectionError):
         asyncio.run(fail(rig))
-    assert rig.store.budgets.accounts(["1970-01-12"], rig.now) == {("all", "1970-01-12"): 0}
+    assert rig.store.budgets.accounts(["1970-01-12"]) == {("all", "1970-01-12"): 0}
 
 
 def test_a_call_that_may_cost_too_much_or_nobody_knows_what_is_refused(tmp_path: Path) -> None:
@@ -124,10 +124,10 @@ def test_without_budgets_any_price_is_let_through_and_the_store_is_not_asked() -
 class Gone:
     """A store that does not answer."""
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         raise Unavailable("the store")
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
         raise Unavailable("the store")
 
 
@@ -148,11 +148,11 @@ class Slow:
     def __init__(self) -> None:
         self.entered, self.gate = threading.Event(), threading.Event()
 
-    def reserve(self, reservation: Reservation, now: float) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         self.entered.set()
         assert self.gate.wait(30)
 
-    def taken(self, claims: Sequence[Claim], now: float) -> list[int]:
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
         return [0 for _ in claims]
 
 

@@ -20,84 +20,80 @@ from router.store.money_tables import budgets, reservations
 DAY = Claim("all", "2026-01-31", 1_000)
 JOB = Claim("job/j1", "all", 300)
 WRITERS = 4
-NOW = 100.0
 
 
 def reservation(nano: int, *claims: Claim, id_: str = "r", ends_at: float = 200.0) -> Reservation:
     return Reservation(id_, nano, ends_at, claims or (DAY,))
 
 
-def taken(store: Store, *claims: Claim, now: float = NOW) -> list[int]:
-    return store.budgets.taken(claims or (DAY,), now)
+def taken(store: Store, *claims: Claim) -> list[int]:
+    return store.budgets.taken(claims or (DAY,))
 
 
 def test_what_is_reserved_is_taken_and_what_was_not_spent_comes_back(store: Store) -> None:
     held = reservation(600)
-    store.budgets.reserve(held, NOW)
+    store.budgets.reserve(held)
     assert taken(store) == [600]
     store.budgets.settle([Settlement(held, 25)])
     assert taken(store) == [25]
 
 
 def test_a_limit_can_be_reached_and_not_passed(store: Store) -> None:
-    store.budgets.reserve(reservation(600), NOW)
+    store.budgets.reserve(reservation(600))
     with pytest.raises(BudgetSpent, match="all"):
-        store.budgets.reserve(reservation(401, id_="s"), NOW)
-    store.budgets.reserve(reservation(400, id_="t"), NOW)
+        store.budgets.reserve(reservation(401, id_="s"))
+    store.budgets.reserve(reservation(400, id_="t"))
     assert taken(store) == [1_000]
 
 
 def test_more_than_the_whole_budget_is_refused_at_once(store: Store) -> None:
     with pytest.raises(BudgetSpent):
-        store.budgets.reserve(reservation(1_001), NOW)
+        store.budgets.reserve(reservation(1_001))
     assert taken(store) == [0]
 
 
 def test_where_one_budget_has_no_room_nothing_is_taken_from_the_others(store: Store) -> None:
     with pytest.raises(BudgetSpent, match="job/j1"):
-        store.budgets.reserve(reservation(301, DAY, JOB), NOW)
+        store.budgets.reserve(reservation(301, DAY, JOB))
     assert taken(store, DAY, JOB) == [0, 0]
 
 
 def test_periods_are_apart(store: Store) -> None:
     tomorrow = Claim("all", "2026-02-01", 1_000)
-    store.budgets.reserve(reservation(900), NOW)
-    store.budgets.reserve(reservation(900, tomorrow, id_="s"), NOW)
+    store.budgets.reserve(reservation(900))
+    store.budgets.reserve(reservation(900, tomorrow, id_="s"))
     assert taken(store, DAY, tomorrow) == [900, 900]
-    assert store.budgets.accounts(["2026-02-01"], NOW) == {("all", "2026-02-01"): 900}
+    assert store.budgets.accounts(["2026-02-01"]) == {("all", "2026-02-01"): 900}
 
 
 def test_what_a_call_cost_beyond_its_reservation_is_counted_past_the_limit(store: Store) -> None:
     held = reservation(900)
-    store.budgets.reserve(held, NOW)
+    store.budgets.reserve(held)
     store.budgets.settle([Settlement(held, 1_500)])
     assert taken(store) == [1_500]
 
 
-def test_a_reservation_that_outlived_its_process_makes_room_when_it_has_ended(store: Store) -> None:
-    store.budgets.reserve(reservation(900, ends_at=150.0), NOW)
+def test_a_reservation_that_nobody_settled_stays_taken_and_is_told_when_it_has_ended(store: Store) -> None:
+    store.budgets.reserve(reservation(900, ends_at=150.0))
     with pytest.raises(BudgetSpent):
-        store.budgets.reserve(reservation(200, id_="s"), 149.0)
-    assert taken(store, now=151.0) == [0]
-    assert store.budgets.accounts([DAY.period], 151.0) == {(DAY.account, DAY.period): 0}
-    store.budgets.reserve(reservation(200, id_="s"), 151.0)
-    assert taken(store, now=151.0) == [200]
+        store.budgets.reserve(reservation(200, id_="s"))
+    assert taken(store) == [900]
+    assert store.budgets.unsettled([DAY.period], 149.0) == {}
+    assert store.budgets.unsettled([DAY.period], 151.0) == {(DAY.account, DAY.period): 900}
 
 
 def test_what_is_settled_after_its_reservation_has_ended_is_counted_once(store: Store) -> None:
     late = reservation(900, ends_at=150.0)
-    store.budgets.reserve(late, NOW)
-    store.budgets.reserve(reservation(200, id_="s"), 151.0)
+    store.budgets.reserve(late)
     store.budgets.settle([Settlement(late, 70)])
-    assert taken(store) == [270]
+    assert (taken(store), store.budgets.unsettled([DAY.period], 151.0)) == ([70], {})
 
 
 def test_a_part_of_a_reservation_is_settled_and_the_rest_stays_held(store: Store) -> None:
     held = reservation(300, DAY, JOB)
-    store.budgets.reserve(held, NOW)
+    store.budgets.reserve(held)
     store.budgets.settle([Settlement(held, 20, 20), Settlement(held, 30, 25)])
     assert taken(store, DAY, JOB) == [305, 305]
-    assert taken(store, DAY, JOB, now=250.0) == [50, 50]
     store.budgets.settle([Settlement(held, 0)])
     assert taken(store, DAY, JOB) == [50, 50]
 
@@ -105,18 +101,10 @@ def test_a_part_of_a_reservation_is_settled_and_the_rest_stays_held(store: Store
 def test_what_frees_all_of_a_reservation_frees_its_parts_too_in_whatever_order_they_come(store: Store) -> None:
     for number, frees in enumerate([(10, None), (None, 10), (150, 150), (10, 10, None)]):
         held = reservation(300, DAY, id_=str(number))
-        store.budgets.reserve(held, NOW)
+        store.budgets.reserve(held)
         store.budgets.settle([Settlement(held, 5, part) for part in frees])
     assert taken(store) == [45]
-    assert taken(store, now=1e12) == [45]
-
-
-def test_parts_that_are_settled_after_their_reservation_has_ended_are_counted_once(store: Store) -> None:
-    late = reservation(900, ends_at=150.0)
-    store.budgets.reserve(late, NOW)
-    store.budgets.reserve(reservation(200, id_="s"), 151.0)
-    store.budgets.settle([Settlement(late, 70, 70), Settlement(late, 30, 30)])
-    assert taken(store) == [300]
+    assert store.budgets.unsettled([DAY.period], 1e12) == {}
 
 
 def spend(address: StoreAddress, writer: int, amounts: list[tuple[int, int]]) -> tuple[int, int, int]:
@@ -127,10 +115,10 @@ def spend(address: StoreAddress, writer: int, amounts: list[tuple[int, int]]) ->
         claims = (DAY, JOB) if number % 2 else (DAY,)
         held = Reservation(f"{writer}-{number}", worst, 1e12, claims)
         try:
-            store.budgets.reserve(held, NOW)
+            store.budgets.reserve(held)
         except BudgetSpent:
             continue
-        most = max(most, *store.budgets.taken((DAY,), NOW))
+        most = max(most, *store.budgets.taken((DAY,)))
         if number % 3 == 2:
             left += worst
         else:
@@ -181,7 +169,7 @@ def test_of_many_threads_as_many_reserve_as_there_is_room_for(store: Store) -> N
 
     def take(number: int) -> None:
         try:
-            store.budgets.reserve(reservation(100, id_=str(number)), NOW)
+            store.budgets.reserve(reservation(100, id_=str(number)))
             done.append(number)
         except BudgetSpent:
             refused.append(number)
