@@ -179,9 +179,7 @@ def test_a_row_has_what_may_be_known_of_a_request_and_not_a_word_of_it() -> None
     kept = Kept()
     origin = Origin(role="reviewer", agent="a1", headers={"x-team": CANARY}, payer=Payer("k1", CANARY))
     rule = Rule("team", on_auto(one("header:x-team", Like((frozenset({"*"}),)))), to=("small",))
-    asked = replace(
-        call(f"fix the bug in this python code {CANARY}", origin=origin), session_id=f"k1/{CANARY}"
-    )
+    asked = replace(call(f"fix the bug in this python code {CANARY}", origin=origin), session_id=f"k1/{CANARY}")
     decision = policy(rule).decide(asked, "low")
     kept.journal.refused(asked, decision, "low", EngineFailed(CANARY))
     [row] = kept.rows
