@@ -7,6 +7,7 @@ differs in every request of one conversation. A budget for thinking is for model
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
+from uuid import uuid4
 
 from pydantic import Field
 
@@ -96,7 +97,7 @@ def parse_count(body: bytes, headers: Mapping[str, str]) -> Call:
     request = read(CountBody, body)
     tools, choice = request.offered()
     return Call(
-        id="count",
+        id=f"count_{uuid4().hex}",
         model=request.model or None,
         messages=request.prompt(),
         sampling=SamplingFields().sampling(max_tokens=1, stop=None),

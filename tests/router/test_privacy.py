@@ -12,6 +12,7 @@ from replicas.engine import Message, ToolCall
 from replicas.errors import Withheld
 from router.origin import origin_of
 from router.privacy.guard import EXAMINED_CHARS, Guard, Marking
+from router.translate.source import Source
 from tests.router.asked import call
 
 GUARD = Guard()
@@ -93,6 +94,15 @@ def test_no_place_in_a_body_hides_it(tree: object, data: st.DataObject) -> None:
         secret = {"list": [tree, secret], "member": {"a": tree, "b": secret}, "string": json.dumps(secret)}[wrap]
     with pytest.raises(Withheld):
         GUARD.clear(draft({"x": tree, "y": secret}), PUBLIC)
+
+
+@pytest.mark.parametrize("field", [{"user": "jane@acme.com"}, {"metadata": {"a": "4111111111111111"}}])
+def test_the_first_look_sees_every_field_that_the_second_one_does(field: dict[str, object]) -> None:
+    source = Source.of("openai", json.dumps({"messages": [], **field}).encode(), {})
+    assert GUARD.mark(replace(call("hello"), source=source)).is_private
+    beta = Source.of("anthropic", b"{}", {"anthropic-beta": "jane@acme.com"})
+    assert GUARD.mark(replace(call("hello"), source=beta)).is_private
+    assert not GUARD.mark(call("hello")).is_private
 
 
 def test_arguments_of_calls_results_and_headers_are_read_too() -> None:
