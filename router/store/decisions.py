@@ -6,7 +6,7 @@ rows that are added meanwhile may or may not be seen.
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Row, Select, and_, delete, or_, select, true
+from sqlalchemy import Row, Select, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from router.journal.entry import Feedback, JournalEntry, Option, Outcome, Result, Try
@@ -63,17 +63,19 @@ class DecisionTable:
 
     def _page(self, after: tuple[float, str | None], experiment: str | None) -> list[JournalEntry]:
         with self._database.reading() as connection:
-            return [_entry(row) for row in connection.execute(_wanted(after, experiment))]
+            return [_entry(row) for row in connection.execute(wanted(after, experiment))]
 
 
-def _wanted(after: tuple[float, str | None], experiment: str | None) -> Select[tuple[object, ...]]:
+def wanted(after: tuple[float, str | None], experiment: str | None) -> Select[tuple[object, ...]]:
+    """The page of decisions behind the one of that time and id; from that time on, where there is no id."""
     at, id_ = after
-    later = true() if id_ is None else decisions.c.id > id_
+    # Compared as a row, for which databases go straight to the place in the index.
+    later = decisions.c.at >= at if id_ is None else tuple_(decisions.c.at, decisions.c.id) > (at, id_)
     told = (feedback.c.score, feedback.c.label.label("told"), feedback.c.at.label("told_at"))
     wanted = (
         select(decisions, *told)
         .outerjoin(feedback, feedback.c.decision_id == decisions.c.id)
-        .where(or_(decisions.c.at > at, and_(decisions.c.at == at, later)))
+        .where(later)
         .order_by(decisions.c.at, decisions.c.id)
         .limit(PAGE)
     )

@@ -1,11 +1,13 @@
 """Decisions and feedback in the store: what is kept comes back as it was, and only whose answer it was has a say."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
+from sqlalchemy.dialects import sqlite
 
 from router.journal.archive import DAY_S, PURGE_EVERY_S, Archive, Retention
 from router.journal.entry import Feedback, JournalEntry
@@ -52,6 +54,18 @@ def test_it_is_read_page_by_page_and_no_row_twice(store: Store, monkeypatch: pyt
     assert kept(store) == entries
     assert kept(store, 1.0) == entries[4:]
     assert kept(store, 99.0) == []
+
+
+@pytest.mark.parametrize("experiment", [None, "e"])
+def test_each_page_begins_in_the_index_where_the_last_one_ended(tmp_path: Path, experiment: str | None) -> None:
+    address = StoreAddress.of_file(tmp_path / "shoal.sqlite")
+    open_store(address).close()
+    database = Database(address.resolved())
+    page = module.wanted((90.0, "msg_1"), experiment).compile(dialect=sqlite.dialect())
+    with database.reading() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {page}", tuple(page.params.values())).all()
+    assert "(at,id)>(?,?)" in str(plan[0])
+    database.close()
 
 
 def test_the_decisions_of_an_experiment_can_be_read_alone(store: Store) -> None:
