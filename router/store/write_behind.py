@@ -38,25 +38,29 @@ class WriteBehind(Generic[T]):
         self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
-        self._is_writing = False
+        self._taken = 0
+        self._ended = 0  # written, or lost
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
         self._thread.start()
 
-    def put(self, record: T) -> None:
-        """Have `record` written soon. Never waits and never raises."""
+    def put(self, record: T) -> bool:
+        """Have `record` written soon; whether there was room for it. Never waits and never raises."""
         with self._changed:
             is_taken = len(self._waiting) < self._limit and not self._is_closed
             if is_taken:
                 self._waiting.append(record)
+                self._taken += 1
                 if len(self._waiting) in (1, BATCH):  # what the writer waits for; every other one would wake it in vain
                     self._changed.notify_all()
         if not is_taken:
             self._on_lost(1)
+        return is_taken
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether all that was put before is written, after `timeout_s` at most."""
+        """Whether all that was put before is written or lost, after `timeout_s` at most. Later records do not matter."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._is_writing, timeout_s)
+            before = self._taken
+            return self._changed.wait_for(lambda: self._ended >= before, timeout_s)
 
     def close(self) -> None:
         """Write what is left, for CLOSE_WAIT_S at most, and end the thread."""
@@ -77,28 +81,25 @@ class WriteBehind(Generic[T]):
             except Exception:  # a bug in one batch must not end the thread
                 logger.exception("%d records were lost", len(batch))
                 self._on_lost(len(batch))
-            self._done()
+            self._done(len(batch))
 
     def _next(self) -> list[T]:
         """The next records; none when there is nothing left to do."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
             self._changed.wait_for(lambda: len(self._waiting) >= BATCH or self._is_closed, GATHER_S)
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            self._is_writing = bool(batch)
-            return batch
+            return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
 
     def _keep(self, batch: list[T]) -> bool:
         """Put `batch` back to the front and wait a little; False if there is no more time for it."""
         with self._changed:
             if self._is_closed:
                 return False
-            self._is_writing = False
             self._waiting.extendleft(reversed(batch))
             self._changed.wait_for(lambda: self._is_closed, RETRY_S)
             return True
 
-    def _done(self) -> None:
+    def _done(self, count: int) -> None:
         with self._changed:
-            self._is_writing = False
+            self._ended += count
             self._changed.notify_all()

@@ -55,6 +55,19 @@ def test_records_are_written_in_order_and_in_batches(sink: Sink) -> None:
     queue.close()
 
 
+def test_what_was_put_is_seen_to_be_written_though_more_comes_all_the_time(sink: Sink) -> None:
+    def write(batch: Sequence[int]) -> None:
+        queue.put(max(batch) + 1)  # before this one has ended: the queue is never empty
+        sink.write(batch)
+
+    sink.gate.set()
+    queue = WriteBehind(write, sink.lose)
+    queue.put(0)
+    assert queue.flush(WAIT_S)
+    assert sink.written[0] == 0
+    queue.close()
+
+
 def test_a_full_queue_loses_what_comes_and_says_how_much(sink: Sink) -> None:
     queue = WriteBehind(sink.write, sink.lose, limit=3)
     queue.put(0)
