@@ -20,7 +20,7 @@ def archive_of(plan: AppPlan, store: Store, on_lost: Callable[[int], None]) -> A
 
 
 def joined_archive(plan: AppPlan) -> Archive | None:
-    """The archive of a process beside the ingress, which keeps the store's tables up to date."""
+    """The archive of a process beside the ingress, which keeps the store's tables up to date and drops old rows."""
     if plan.store is None or plan.journal is None:
         return None
     try:
@@ -28,7 +28,7 @@ def joined_archive(plan: AppPlan) -> Archive | None:
     except ShoalError as error:
         logger.warning("what this process decides will not be in the journal: %s", error)
         return None
-    return Archive(store, plan.journal, _lost, closed=store.close)
+    return Archive(store, None, _lost, closed=store.close)
 
 
 def followed(work: Prepared | Routed, chunks: AsyncGenerator[list[Chunk], None]) -> AsyncGenerator[list[Chunk], None]:

@@ -40,20 +40,22 @@ class DecisionTable:
             yield from page
             after = (page[-1].at, page[-1].id)
 
-    def purge(self, before: float, most: int) -> int:
-        """Drop what is older than `before`, and what is older than the newest `most`, with its feedback; how many that
-        were. PAGE at a time, so that nobody waits for long. Of several made at once, too many may stay."""
+    def purge(self, before: float, most: int, limit: int) -> int:
+        """Drop what is older than `before`, and what is older than the newest `most`, with its feedback, the oldest
+        first and `limit` of them at most; how many that were. PAGE at a time, so that nobody waits for long. Of several
+        made at once, too many may stay."""
         dropped, before = 0, max(before, self._made_at(most))
-        oldest = select(decisions.c.id).where(decisions.c.at < before).order_by(decisions.c.at).limit(PAGE)
-        while True:
+        oldest = select(decisions.c.id).where(decisions.c.at < before).order_by(decisions.c.at)
+        while dropped < limit:
             with self._database.writing() as connection:
-                ids = connection.execute(oldest).scalars().all()
+                ids = connection.execute(oldest.limit(min(PAGE, limit - dropped))).scalars().all()
                 if not ids:
-                    return dropped
+                    break
                 # In this order: whoever gives feedback locks the decision first too.
                 connection.execute(delete(decisions).where(decisions.c.id.in_(ids)))
                 connection.execute(delete(feedback).where(feedback.c.decision_id.in_(ids)))
             dropped += len(ids)
+        return dropped
 
     def _made_at(self, number: int) -> float:
         """When the `number`-th newest was made; 0 if there are fewer."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import sqlite
 
+from replicas.errors import Unavailable
 from router.journal.archive import DAY_S, PURGE_EVERY_S, Archive, Retention
 from router.journal.entry import Feedback, JournalEntry
 from router.store import Store, StoreAddress, open_store
@@ -107,7 +108,7 @@ def test_what_is_too_old_goes_with_its_feedback(
     monkeypatch.setattr(module, "PAGE", 2)
     store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
     assert [store.feedback.give(id_, "k1", GOOD) for id_ in ("msg_1", "msg_6")] == ["small"] * 2
-    assert store.decisions.purge(5.0, 100) == 5
+    assert store.decisions.purge(5.0, 100, 100) == 5
     assert [one.id for one in kept(store)] == ["msg_5", "msg_6"]
     database = Database(address.resolved())
     with database.reading() as connection:
@@ -117,10 +118,50 @@ def test_what_is_too_old_goes_with_its_feedback(
 
 def test_more_than_so_many_are_not_kept(store: Store) -> None:
     store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
-    assert store.decisions.purge(0.0, 7) == 0
-    assert store.decisions.purge(0.0, 3) == 4
+    assert store.decisions.purge(0.0, 7, 100) == 0
+    assert store.decisions.purge(0.0, 3, 100) == 4
     assert [one.id for one in kept(store)] == ["msg_4", "msg_5", "msg_6"]
-    assert store.decisions.purge(6.0, 3) == 2
+    assert store.decisions.purge(6.0, 3, 100) == 2
+
+
+def test_it_drops_the_oldest_so_many_at_a_time(store: Store) -> None:
+    store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
+    assert [store.decisions.purge(5.0, 100, 3) for _ in range(3)] == [3, 2, 0]
+    assert [one.id for one in kept(store)] == ["msg_5", "msg_6"]
+
+
+def test_what_is_too_old_for_one_turn_goes_in_the_next_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.journal.archive.DROPPED_AT_ONCE", 2)
+    archive = Archive(store, Retention(1.0), lambda _: pytest.fail("nothing may be lost"), lambda: 2 * DAY_S)
+    store.decisions.add([entry(f"old_{number}") for number in range(3)])
+    for id_ in ("new_1", "new_2"):
+        archive.put(entry(id_, at=2 * DAY_S))
+        assert archive.give(id_, "k1", GOOD) == "small"
+    archive.close()
+    assert [one.id for one in kept(store)] == ["new_1", "new_2"]
+
+
+def test_decisions_are_written_though_old_ones_cannot_be_dropped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+
+    def purge(*_: object) -> int:
+        turns.append(1)
+        raise Unavailable("the store", "canceling statement due to statement timeout")
+
+    monkeypatch.setattr(store.decisions, "purge", purge)
+    archive = Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"), lambda: ENTRY.at)
+    for id_ in ("msg_1", "msg_2"):
+        archive.put(entry(id_))
+        assert archive.give(id_, "k1", GOOD) == "small"
+    archive.close()
+    assert (len(kept(store)), len(turns)) == (2, 1)
+
+
+def test_without_a_retention_it_drops_nothing(store: Store) -> None:
+    archive = Archive(store, None, lambda _: pytest.fail("nothing may be lost"), lambda: 1e9)
+    archive.put(ENTRY)
+    archive.close()
+    assert kept(store) == [ENTRY]
 
 
 def test_the_archive_drops_what_is_too_old_once_an_hour(store: Store) -> None:
