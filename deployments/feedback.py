@@ -6,6 +6,8 @@ quote.
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -14,7 +16,7 @@ from starlette.responses import Response
 
 from deployments.accounts import key_of
 from deployments.desk import JSON, Desk, read_body
-from replicas.errors import NotFound
+from replicas.errors import NotFound, Overloaded
 from router import sse
 from router.body import Wire, read
 from router.journal.entry import Feedback
@@ -26,6 +28,10 @@ ACCEPTED = 202
 AT_ONCE = 4
 """Threads that wait for the store: the other ones are for prompts."""
 
+MOST_WAITING = 64
+"""That wait for one of those threads, or have it: with more, the last one would wait for long."""
+
+RETRY_AFTER_S = 1.0
 QUOTED_CHARS = 64
 
 
@@ -44,17 +50,19 @@ class FeedbackDesk:
         self._answerer = desk.answerer
         self._limit_bytes = desk.limit_bytes
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
 
     async def take(self, request: Request) -> Response:
-        """Keep what a request says. Raises NotFound where there is no such answer of its key, InvalidRequest."""
+        """Keep what a request says. Raises NotFound where there is no such answer of its key, InvalidRequest,
+        Overloaded."""
         archive = self._answerer.archive
         if archive is None:
             raise NotFound("path", request.url.path, OFF)
         body = read(FeedbackBody, await read_body(request, self._limit_bytes))
         said = Feedback(body.score, label(body.label or ""), time.time())
         key = key_of(request)
-        async with self._gate:
-            answered_by = await asyncio.to_thread(archive.give, label(body.id), "" if key is None else key.id, said)
+        give = partial(archive.give, label(body.id), "" if key is None else key.id, said)
+        answered_by = await self._in_turn(give)
         if answered_by is None:
             raise NotFound("answer", body.id[:QUOTED_CHARS], UNKNOWN)
         self._answerer.policy.learn(body.id, answered_by, body.score)
@@ -63,3 +71,13 @@ class FeedbackDesk:
             ACCEPTED,
             media_type=JSON,
         )
+
+    async def _in_turn(self, give: Callable[[], str | None]) -> str | None:
+        if self._waiting >= MOST_WAITING:
+            raise Overloaded("feedback", RETRY_AFTER_S)
+        self._waiting += 1
+        try:
+            async with self._gate:
+                return await asyncio.to_thread(give)
+        finally:
+            self._waiting -= 1

@@ -57,7 +57,7 @@ class WriteBehind(Generic[T]):
         return is_taken
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether all that was put before is written or lost, after `timeout_s` at most. Later records do not matter."""
+        """Whether all that was put before is written or lost, after `timeout_s` at most. Later ones do not matter."""
         with self._changed:
             before = self._taken
             return self._changed.wait_for(lambda: self._ended >= before, timeout_s)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +162,29 @@ def test_where_nothing_is_kept_feedback_says_how_to_turn_it_on() -> None:
         answer = httpx.post(served.url + FEEDBACK, json={"id": "x", "score": 1})
     assert answer.status_code == 404
     assert "journal.enabled" in answer.json()["error"]["message"]
+
+
+def test_more_feedback_than_the_store_keeps_up_with_is_asked_to_come_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"))
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def give(*_: object) -> str:
+        begun.set()
+        assert goes_on.wait(30)
+        return "echo"
+
+    monkeypatch.setattr(archive, "give", give)
+    monkeypatch.setattr("deployments.feedback.MOST_WAITING", 1)
+    with serving(PLAN, KEYRING, archive=archive) as served, ThreadPoolExecutor(1) as others:
+        first = others.submit(say, served, "msg_1")
+        assert begun.wait(30)
+        refused = say(served, "msg_2")
+        goes_on.set()
+        assert first.result(30).status_code == 202
+        assert say(served, "msg_2").status_code == 202
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
 
 
 def in_turn(edge: Served, wanted: Callable[[httpx.Response], bool]) -> httpx.Response:
