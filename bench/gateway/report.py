@@ -29,12 +29,18 @@ class Result:
         """Of each gateway."""
         return {name: added(self.rounds, name) for name in self.rounds if name != DIRECT}
 
+    @property
+    def unmeasured(self) -> list[str]:
+        """What has an aim and could not be told from noise, in words."""
+        theirs = self.added.get(LITELLM, {})
+        return [f"added {name}: not measurable, LiteLLM adds none" for name, ms in theirs.items() if ms <= 0]
+
     def aims(self) -> Iterator[Aim]:
-        """Those whose figures were measured."""
+        """Those whose figures were measured: where LiteLLM adds nothing that noise does not hide there is no ratio."""
         if LITELLM not in self.rounds:
             return
         ours, theirs = self.added[SHOAL], self.added[LITELLM]
-        for name in ours:
+        for name in [name for name in ours if theirs[name] > 0]:
             yield Aim(f"added {name}, Shoal / LiteLLM", ours[name] / theirs[name], ADDED_AIM, is_ceiling=True)
         here, there = self.medians[SHOAL], self.medians[LITELLM]
         for name in [name for name in here if name.startswith(RATES)]:
@@ -51,14 +57,14 @@ def table(result: Result) -> str:
             cells = (_cell(added_[side][name]) if side in added_ else " " * 12 for side in sides)
             lines.append(f"{'  added':32}" + "".join(cells))
     lines += [f"{name}: {version}" for name, version in result.versions.items()]
-    return "\n".join([*lines, *result.notes, *map(str, result.aims())])
+    return "\n".join([*lines, *result.notes, *result.unmeasured, *map(str, result.aims())])
 
 
 def tree(result: Result) -> dict[str, object]:
     """For JSON."""
     return {
         "versions": dict(result.versions),
-        "notes": list(result.notes),
+        "notes": [*result.notes, *result.unmeasured],
         "medians": result.medians,
         "added": result.added,
         "rounds": {name: list(rounds) for name, rounds in result.rounds.items()},

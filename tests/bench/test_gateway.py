@@ -117,6 +117,13 @@ def test_aims_say_what_was_reached_and_what_was_missed() -> None:
     assert table(result(3.0, 4.0)).count("MISSED") == 1
 
 
+def test_what_noise_hides_is_not_measurable_and_no_aim_is_reached_by_it() -> None:
+    found = result(1.0, -0.1)
+    assert [aim.what for aim in found.aims()] == ["requests/s, 8 at once, Shoal / LiteLLM"]
+    assert "added whole p50 ms: not measurable" in table(found)
+    assert [aim.is_reached for aim in result(-0.1, 1.0).aims()] == [True, True]
+
+
 def test_without_litellm_there_are_figures_and_no_aims() -> None:
     alone = Result({DIRECT: [figures(1, 9)], SHOAL: [figures(2, 8)]}, {}, ["LiteLLM is missing: no network"])
     assert "LiteLLM is missing: no network" in table(alone)
