@@ -23,7 +23,7 @@ from router.chain.terms import Terms
 from router.policy.candidate import Candidate, by_name
 from router.policy.check import check
 from router.policy.condition import HEADER, Condition, all_of, any_of, one
-from router.policy.constraints import Like, OneOf, Range
+from router.policy.constraints import SAID, Like, OneOf, Range
 from router.policy.features import AUTO
 from router.policy.rule import LEARNED, POLICIES, PolicyName, Routing, Rule
 from router.prices import Price, PriceList
@@ -150,7 +150,8 @@ def _on_features(written: ConditionSettings) -> Iterator[Condition]:
     flags = {"private": written.private, "code": written.code, "image": written.image}
     yield from (one(name, OneOf(frozenset({flag}))) for name, flag in flags.items() if flag is not None)
     texts = {"model": written.model, "role": written.role, "agent": written.agent, "language": written.language}
-    texts |= {HEADER + name.lower(): patterns for name, patterns in written.headers.items()}
+    texts |= {HEADER + name.lower(): tuple(map(_said, patterns)) for name, patterns in written.headers.items()}
+    texts |= {name: tuple(map(_said, said)) for name in ("role", "agent") if (said := texts[name]) is not None}
     yield from (one(name, _like(patterns)) for name, patterns in texts.items() if patterns is not None)
     spans = {"tools": written.tools, "tokens_in": written.tokens_in, "tokens_out": written.tokens_out}
     yield from (_range(name, span.min, span.max) for name, span in spans.items() if span is not None)
@@ -158,6 +159,11 @@ def _on_features(written: ConditionSettings) -> Iterator[Condition]:
         yield one("budget", OneOf(frozenset(written.budget)))
     if written.time is not None:
         yield _time(written.time)
+
+
+def _said(pattern: str) -> str:
+    """`*` is for those who say something: a header that is not there is empty."""
+    return SAID if pattern == "*" else pattern
 
 
 def _like(patterns: tuple[str, ...]) -> Like:

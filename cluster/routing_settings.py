@@ -71,7 +71,8 @@ class RangeSettings(Section):
 
 
 class ConditionSettings(Section):
-    """What must be so of a request: everything that is written here. Texts are patterns: `*` stands for anything.
+    """What must be so of a request: everything that is written here. Texts are patterns: `*` stands for anything;
+    alone, of a header, role or agent, for whatever is there: a request without one does not match.
 
     Without `model` it holds for requests that name none, or `auto`. `time` is `22:00-06:00`, its end not included.
     """

@@ -11,6 +11,8 @@ from typing import Protocol, TypeAlias
 
 Value: TypeAlias = bool | int | str
 MAGIC = frozenset("*?[")
+SAID = "?*"
+"""The pattern of every text but the empty one."""
 
 
 class Constraint(Protocol):
@@ -94,7 +96,7 @@ class Like:
 
     def minus(self, other: Constraint) -> "tuple[Like, ...]":
         assert isinstance(other, Like)
-        is_within = all(any(_covers(theirs, ours) for ours in self.sets) for theirs in other.sets)
+        is_within = all("*" in theirs or any(_covers(theirs, ours) for ours in self.sets) for theirs in other.sets)
         return () if is_within else (self,)
 
 
@@ -111,7 +113,8 @@ def _covers(wider: frozenset[str], narrower: frozenset[str]) -> bool:
 def _is_wider(wide: str, narrow: str) -> bool:
     head = wide.removesuffix("*")
     is_prefix = wide != head and is_literal(head) and narrow.startswith(head)
-    return wide == narrow or is_prefix or (is_literal(narrow) and fnmatchcase(narrow, wide))
+    is_any = wide == SAID and narrow != "" and not narrow.startswith("*")
+    return wide == narrow or is_prefix or is_any or (is_literal(narrow) and fnmatchcase(narrow, wide))
 
 
 Box: TypeAlias = Mapping[str, Constraint]

@@ -92,7 +92,10 @@ def test_a_rule_may_leave_the_order_to_a_policy() -> None:
         ({"role": ["a", "b"]}, "hi", Origin(role="b"), True),
         ({"role": ["a", "b"]}, "hi", Origin(role="c"), False),
         ({"headers": {"X-Team": "red"}}, "hi", Origin(headers={"x-team": "red"}), True),
-        ({"headers": {"X-Team": "*"}, "tools": {"max": 0}}, "hi", Origin(), True),
+        ({"headers": {"X-Team": "*"}, "tools": {"max": 0}}, "hi", Origin(headers={"x-team": "red"}), True),
+        ({"headers": {"X-Team": "*"}, "tools": {"max": 0}}, "hi", Origin(), False),
+        ({"role": "*"}, "hi", Origin(), False),
+        ({"agent": ["*", "a"]}, "hi", Origin(agent="b"), True),
         ({"any": [{"role": "a"}, {"agent": "b"}]}, "hi", Origin(agent="b"), True),
         ({"any": [{"role": "a"}, {"agent": "b"}], "private": True}, "hi", Origin(agent="b"), False),
         ({"all": [{"role": "a"}, {"any": [{"agent": "b"}, {"code": True}]}]}, "fix this code", Origin(role="a"), True),
@@ -135,7 +138,8 @@ def test_a_span_is_in_the_time_zone_of_the_routing() -> None:
 
 def test_rules_hold_for_requests_that_name_no_model_unless_they_say_so() -> None:
     deciding = Policy(routing({"rules": [rule({"any": [{"role": "*"}, {"model": "claude-*"}]})]}))
-    asked = {name: Call("c", name, (Message("user", "hi"),), Sampling(1)) for name in (None, "small", "claude-x")}
+    origin, names = Origin(role="any"), (None, "small", "claude-x")
+    asked = {name: Call("c", name, (Message("user", "hi"),), Sampling(1), origin=origin) for name in names}
     assert {name: deciding.decide(call).by for name, call in asked.items()} == {
         None: "rule",
         "small": "model",

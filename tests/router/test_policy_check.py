@@ -18,7 +18,7 @@ FLAGS = st.builds(OneOf, st.sampled_from([frozenset({True}), frozenset({False}),
 RANGES = st.builds(lambda a, b: Range(min(a, b), max(a, b)), st.integers(0, 6), st.integers(0, 6)) | st.builds(
     Range, st.integers(0, 6)
 )
-PATTERNS = st.frozensets(st.sampled_from(["a", "ab", "b", "a*", "*", "?", "[ab]", "*b"]), min_size=1, max_size=2)
+PATTERNS = st.frozensets(st.sampled_from(["a", "ab", "b", "a*", "*", "?", "?*", "[ab]", "*b"]), min_size=1, max_size=2)
 LIKES = st.builds(lambda patterns: Like((patterns,)), PATTERNS)
 NUMBERS = st.builds(one, st.just("private"), FLAGS) | st.builds(one, st.sampled_from(["tools", "tokens_in"]), RANGES)
 TEXTS = st.builds(one, st.just("role"), LIKES)
@@ -91,6 +91,8 @@ def test_two_patterns_meet_in_what_is_like_both(first: Like, second: Like, text:
         (one("tools", Range(1)), one("tools", Range(3, 5))),
         (any_of([one("tools", Range(0, 2)), one("tools", Range(3))]), ALWAYS),
         (any_of([PRIVATE, PUBLIC]), one("role", like("a"))),
+        (one("header:x-team", like("*")), one("role", like("a"))),
+        (one("role", like("?*")), one("role", like("a*", "?b", "[ab]*"))),
         (one("role", like("a*")), one("role", like("ab", "a*c"))),
         (one("model", like("*")), on_auto(ALWAYS)),
     ],
