@@ -97,8 +97,9 @@ class Catalog:
         return (base, adapter) if name not in self._by_name and base in self._by_name and adapter else (name, None)
 
     def _hint(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._by_name, n=1, cutoff=0.5)
-        there_is = "there is " + ", ".join(card.id for card in self.cards[:NAMES_IN_HINT])
+        near = difflib.get_close_matches(name, [*self._by_name, *self._clouds], n=1, cutoff=0.5)
+        known = dict.fromkeys(card.id for card in (*self.cards, *self._clouds.values()))
+        there_is = "there is " + ", ".join(list(known)[:NAMES_IN_HINT])
         return f"did you mean {near[0]!r}? {there_is}" if near else there_is
 
 

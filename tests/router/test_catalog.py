@@ -30,6 +30,12 @@ def test_an_unknown_name_like_no_other_gets_what_there_is() -> None:
         CATALOG.resolve("gpt-zzzzzz")
 
 
+def test_the_models_of_clouds_are_named_too() -> None:
+    far = card("acme/opus", "mini")
+    with pytest.raises(NotFound, match=r"did you mean 'mini'.*there is smol, claude-shaped, acme/opus"):
+        Catalog(CATALOG.cards, "smol", [far]).resolve("minii")
+
+
 def test_an_endless_unknown_name_does_not_come_back_in_full() -> None:
     with pytest.raises(NotFound) as caught:
         CATALOG.resolve("x" * 100_000)
