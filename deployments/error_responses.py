@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from deployments.event_stream import ClientGone
 from replicas.cloud.errors import CloudBusy
-from replicas.errors import InvalidRequest, NotFound, Overloaded, ShoalError, Unauthenticated
+from replicas.errors import InvalidRequest, NotFound, Overloaded, ShoalError, Unauthenticated, Unavailable
 from router.call import Dialect
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class ErrorResponses:
     def render(self, request: Request, error: ShoalError) -> Response:
         """`error` as a response."""
         headers: dict[str, str] = {}
-        if isinstance(error, Overloaded | CloudBusy) and error.retry_after_s is not None:
+        if isinstance(error, Overloaded | CloudBusy | Unavailable) and error.retry_after_s is not None:
             headers["retry-after"] = str(math.ceil(error.retry_after_s))
             headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
         if isinstance(error, Unauthenticated):

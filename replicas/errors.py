@@ -189,14 +189,16 @@ class EngineFailed(ShoalError):
 
 
 class Unavailable(ShoalError):
-    """Nothing that could answer is up: `what` is missing, `fix` says what brings it back."""
+    """Nothing that could answer is up: `what` is missing, `fix` says what brings it back, and `retry_after_s` when it
+    will be tried again, if that is known."""
 
     status = 503
 
-    def __init__(self, what: str, fix: str = "") -> None:
-        super().__init__(what, fix)
+    def __init__(self, what: str, fix: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(what, fix, retry_after_s)
         self.what = what
         self.fix = fix
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return f"{self.what} is not available" + (f"; {self.fix}" if self.fix else "")

@@ -111,7 +111,7 @@ class Lane:
         wait_s = math.ceil(breaker.wait_s * 1000) / 1000
         if not breaker.is_paused:
             words = f"it kept failing and is left alone; try again in {wait_s:g} s"
-            self._close(Reason.OPEN, Unavailable(link.pool, words))
+            self._close(Reason.OPEN, Unavailable(link.pool, words, wait_s))
             return None
         error = Overloaded(link.pool, wait_s)
         self._close(Reason.OPEN, error)

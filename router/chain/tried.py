@@ -39,5 +39,5 @@ def verdict(tries: Sequence[Tried]) -> ShoalError:
 
 
 def _wait_s(error: ShoalError) -> float:
-    wait_s = error.retry_after_s if isinstance(error, Overloaded | CloudBusy) else None
+    wait_s = error.retry_after_s if isinstance(error, Overloaded | CloudBusy | Unavailable) else None
     return float("inf") if wait_s is None else wait_s

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import anthropic
 import httpx
@@ -14,12 +15,15 @@ import pytest
 from anthropic.types import TextBlock
 
 from cluster.upstream.ledger import Outcome
+from deployments.plan import AppPlan
 from replicas.engine import Message, Sampling
 from replicas.errors import BudgetSpent, EngineFailed, Overloaded, ShoalError
 from router.budget import Budget, Budgets, Claim, Reservation
 from router.budget.budgets import Settlement
 from router.budget.money import nano_of
 from router.call import Call
+from router.chain.backoff import Retries
+from router.chain.breaker import Limits
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
 from router.keys.keyring import Keyring
@@ -147,6 +151,17 @@ def test_a_busy_cloud_is_told_in_both_sdks_own_errors_with_its_time(cloud: str) 
         with gpt, pytest.raises(openai.RateLimitError) as second:
             gpt.chat.completions.create(model=cloud, messages=[{"role": "user", "content": TEXT}])
     assert [25 <= int(error.value.response.headers["retry-after"]) <= 30 for error in (first, second)] == [True, True]
+
+
+def test_a_cloud_that_is_left_alone_says_when_it_will_be_asked_again() -> None:
+    def changed(plan: AppPlan) -> AppPlan:
+        return replace(plan, routing=replace(plan.routes, retries=Retries(0), breaker=Limits(1, rest_s=60.0)))
+
+    with far("faults: [{kind: status, status: 500}]", changed=changed) as edge:
+        answers = [httpx.post(edge.served.url + CHAT, json=body(TEXT, model=GPT), timeout=30) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [502, 503]
+    assert "retry-after" not in answers[0].headers
+    assert 50 <= int(answers[1].headers["retry-after"]) <= 67
 
 
 @BOTH

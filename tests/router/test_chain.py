@@ -332,6 +332,8 @@ def test_when_every_breaker_is_open_the_caller_is_told_so() -> None:
         error = (await told(asked, shared)).error
         assert isinstance(error, Unavailable)
         assert "left alone" in str(error)
+        assert error.retry_after_s is not None
+        assert 0 < error.retry_after_s <= 6
 
     skipping(test())
 
