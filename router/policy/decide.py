@@ -69,7 +69,7 @@ class Policy:
         opinion = found.opinion
         if rule.policy == LEARNED and opinion is None:
             opinion = self._opinion(Seen(call, found.marking, self._clock(self._zone), budget))
-        route, lost = self._by_policy(rule.policy, call, opinion) if rule.policy else self._by_rule(rule)
+        route, lost = self._by_policy(rule.policy, call, opinion) if rule.policy else self._by_rule(rule, "variant")
         sent = replace(found, route=route, lost=lost, is_degraded=False, odds={}, opinion=opinion)
         return self._settled(sent, budget)
 
@@ -126,10 +126,10 @@ class Policy:
             return self.guard.mark(call)
         return Marking(call.id, call.origin.marks)
 
-    def _by_rule(self, rule: Rule) -> tuple[Verdicts, Verdicts]:
-        route = tuple(Verdict(name, f"number {n} of the rule") for n, name in enumerate(rule.to, 1))
+    def _by_rule(self, rule: Rule, called: str = "rule") -> tuple[Verdicts, Verdicts]:
+        route = tuple(Verdict(name, f"number {n} of the {called}") for n, name in enumerate(rule.to, 1))
         others = (one.name for one in self.routing.candidates if one.name not in rule.to)
-        return route, tuple(Verdict(name, "the rule does not name it") for name in others)
+        return route, tuple(Verdict(name, f"the {called} does not name it") for name in others)
 
     def _by_policy(self, policy: PolicyName, call: Call, opinion: Opinion | None) -> tuple[Verdicts, Verdicts]:
         need = Need(tokens_in(call), call.sampling.max_tokens, call.has_image)

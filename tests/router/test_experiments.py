@@ -91,6 +91,7 @@ def test_a_variant_sends_its_requests_elsewhere_and_the_decision_says_so() -> No
     experiment = Experiment("e", (CONTROL, LARGE))
     _, found = decided(seated(experiment, "large"), experiment)
     assert (found.names, found.trial) == (("large",), Trial("e", "large"))
+    assert {verdict.why for verdict in found.lost} == {"the variant does not name it"}
     assert (found.by, found.rule, str(found.trial)) == ("policy", "prefer-local", "e=large")
     _, found = decided(seated(experiment, "as-ever"), experiment)
     assert (found.names[0], found.trial) == ("small", Trial("e", "as-ever"))
