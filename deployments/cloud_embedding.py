@@ -4,6 +4,7 @@ Only clouds of kind openai have any, and only texts are sent: who guards what le
 another model are no substitute, so nobody takes over where the cloud cannot be asked.
 """
 
+import asyncio
 import json
 from dataclasses import replace
 from functools import partial
@@ -19,10 +20,11 @@ from deployments.errand import fetched
 from deployments.event_stream import unless_disconnected
 from deployments.money import Cause, entry_of
 from replicas.cloud.answer import Spent
-from replicas.cloud.fields import count, fields, number
+from replicas.cloud.fields import Fields, count, fields, number
 from replicas.cloud.release import Draft
+from replicas.cloud.sending import Sending, watching
 from replicas.engine import Message, Sampling, Usage
-from replicas.errors import BudgetSpent, InvalidRequest
+from replicas.errors import BudgetSpent, DeadlineExceeded, InvalidRequest
 from router.body import parsed_json
 from router.call import Call
 from router.openai.embeddings import EmbeddingsCall
@@ -64,18 +66,34 @@ class CloudEmbedding:
     async def _paid(
         self, request: Request, draft: Draft, cloud: CloudModel, decision: Decision, call: Call
     ) -> dict[str, object]:
-        """The cloud's body, paid for: money is held before, and what it cost entered after."""
-        money, payer = self._answerer.money, call.origin.payer
-        worst_usd = cloud.worst_usd(len(draft.body) // BYTES_PER_TOKEN, 0)
-        async with money.budgets.held(payer, worst_usd, draft.deadline_s) as hold:
-            with self._desk.accounts.opened(key_of(request), cloud.candidate.name, tokens_in(call)):
-                told = await fetched(cloud, draft, self._answerer.policy.guard, decision.marking)
-            used = fields(told.get("usage"))
-            usage = Usage(count(used.get("prompt_tokens")), 0)
-            hold.cost_usd = cloud.cost_usd(Spent(usage, cost_usd=number(used.get("cost")), is_settled=True))
-            cause = Cause.of(call.origin, decision, cloud.candidate.name)
-            money.enter(entry_of(cause, usage, hold.cost_usd, None))
+        """The cloud's body, paid for: money is held before, and what it cost entered after. One that does not say, or
+        that nobody waits for, costs what its texts are likely to be."""
+        money, most_tokens = self._answerer.money, len(draft.body) // BYTES_PER_TOKEN
+        cause, sending = Cause.of(call.origin, decision, cloud.candidate.name), Sending()
+        async with money.budgets.held(call.origin.payer, cloud.worst_usd(most_tokens, 0), draft.deadline_s) as hold:
+            spent = Spent()
+            try:
+                with (
+                    self._desk.accounts.opened(key_of(request), cloud.candidate.name, tokens_in(call)),
+                    watching(sending),
+                ):
+                    told = await fetched(cloud, draft, self._answerer.policy.guard, decision.marking)
+                spent = _spent(fields(told.get("usage")), most_tokens)
+            except (asyncio.CancelledError, DeadlineExceeded):
+                spent = Spent(Usage(most_tokens if sending.is_sent else 0, 0))
+                raise
+            finally:
+                hold.cost_usd = cloud.cost_usd(spent)
+                if spent.usage.prompt or hold.cost_usd:
+                    money.enter(entry_of(cause, spent.usage, hold.cost_usd, None))
         return dict(told)
+
+
+def _spent(used: Fields, most_tokens: int) -> Spent:
+    """By the cloud's own count, if it is one."""
+    cost_usd, prompt = number(used.get("cost")), count(used.get("prompt_tokens"))
+    is_told = cost_usd is not None or prompt > 0
+    return Spent(Usage(prompt if is_told else most_tokens, 0), cost_usd=cost_usd, is_settled=is_told)
 
 
 def _call(request: Request, asked: EmbeddingsCall) -> Call:
@@ -84,5 +102,6 @@ def _call(request: Request, asked: EmbeddingsCall) -> Call:
     if len(texts) < len(asked.inputs):
         raise InvalidRequest("input: token ids stay with the local models; send text to a cloud", "input")
     key = key_of(request)
-    origin = replace(origin_of(request.headers), payer=payer_of(key), is_tenant_private=is_private(key))
+    origin = origin_of(request.headers)
+    origin = replace(origin, payer=payer_of(key, origin.payer.job), is_tenant_private=is_private(key))
     return Call(f"embd-{uuid4().hex}", asked.model, texts, Sampling(1), origin=origin)

@@ -18,7 +18,7 @@ from replicas.cloud.errors import CloudRefused
 from replicas.cloud.fields import fields
 from replicas.cloud.release import CloudKind, Draft
 from replicas.engine import Chunk, Usage
-from replicas.errors import InvalidRequest, Unavailable
+from replicas.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from router.body import parsed_json
 from router.call import Call
 from router.chain.cloud import OFF_LOOP_BYTES, CloudBackend
@@ -105,8 +105,8 @@ class Escort:
 class PaidBackend:
     """A cloud's model for one call: drafted when it is asked, money held while it answers, and entered afterwards.
 
-    An answer that broke off, or whose cloud never counts, is entered with what it is likely to have cost at most; one
-    that ended in the cloud's own error costs nothing.
+    An answer that broke off, or whose cloud never counts, is entered with what it is likely to have cost at most, and
+    so is one that nobody waited for once the request had left; one that ended in the cloud's own error costs nothing.
     """
 
     def __init__(self, model: CloudModel, call: Call, decision: Decision, escort: Escort) -> None:
@@ -115,6 +115,7 @@ class PaidBackend:
         self._decision = decision
         self._escort = escort
         self._backend: CloudBackend | None = None
+        self._is_limited = escort.money.budgets.is_limited(call.origin.payer)
         self._tokens_in = 0
         self._usage = Usage(0, 0)
         self._spent_usd = 0.0
@@ -132,6 +133,9 @@ class PaidBackend:
                     async for chunks in stream:
                         seen.count(chunks)
                         yield chunks
+            except (asyncio.CancelledError, GeneratorExit, DeadlineExceeded):
+                seen.is_left = True
+                raise
             finally:
                 hold.cost_usd = self._spent_usd = backend.spent_usd()
                 self._enter()
@@ -151,16 +155,16 @@ class PaidBackend:
         try:
             source = self._call.source or source_of(self._call)
             target, limit = self._model.target, self._call.sampling.max_tokens
-            is_limited = self._escort.money.budgets.is_limited(self._call.origin.payer)
-            draft = drafted(source, target, self._call.id, self._call.deadline_s, limit if is_limited else None)
+            draft = drafted(source, target, self._call.id, self._call.deadline_s, limit if self._is_limited else None)
         except InvalidRequest as error:
             raise CloudRefused(self._model.candidate.name, str(error), error.status, "") from error
-        media = media_tokens(fields(parsed_json(draft.body)).get("messages")) if is_limited else 0
+        media = media_tokens(fields(parsed_json(draft.body)).get("messages")) if self._is_limited else 0
         self._tokens_in = len(draft.body) // BYTES_PER_TOKEN + media
         return draft
 
     def _cost(self, spent: Spent) -> float:
-        if self._seen.is_taken and not spent.is_settled and spent.cost_usd is None:
+        is_charged = self._seen.is_taken or (self._seen.is_left and spent.is_sent)
+        if is_charged and not spent.is_settled and spent.cost_usd is None:
             spent = replace(spent, usage=self._likely(spent.usage))
         self._usage = spent.usage
         return self._model.cost_usd(spent)
@@ -169,9 +173,10 @@ class PaidBackend:
         """What an answer has used that was never counted to its end: rather too much than too little. Of one that came
         as a whole and cannot be read, all that it was allowed."""
         prompt = known.prompt or self._tokens_in
-        said = max(known.generated, self._seen.characters // BYTES_PER_TOKEN)
+        guessed, most = self._seen.characters // BYTES_PER_TOKEN, self._call.sampling.max_tokens
+        said = max(known.generated, min(guessed, most) if self._is_limited else guessed)
         is_unread = not self._call.is_stream and not self._seen.characters
-        return replace(known, prompt=prompt, generated=self._call.sampling.max_tokens if is_unread else said)
+        return replace(known, prompt=prompt, generated=most if is_unread else said)
 
     def _enter(self) -> None:
         name, usage, seen = self._model.candidate.name, self._usage, self._seen
@@ -188,6 +193,8 @@ class Seen:
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self.is_taken = False
+        self.is_left = False
+        """By whoever asked, before it ended."""
         self.characters = 0
         self.first_s: float | None = None
         self.ended_s: float | None = None

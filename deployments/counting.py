@@ -35,7 +35,8 @@ class CountDesk:
         body = await read_body(request, self._desk.limit_bytes)
         call = await off_loop(len(body), partial(parse_count, body, request.headers))
         key = key_of(request)
-        call = replace(call, origin=replace(call.origin, payer=payer_of(key), is_tenant_private=is_private(key)))
+        payer = payer_of(key, call.origin.payer.job)
+        call = replace(call, origin=replace(call.origin, payer=payer, is_tenant_private=is_private(key)))
         if not self._answerer.policy.is_cloud(call.model):
             tokens = await off_loop(len(body), partial(self._answerer.count, call))
             return Response(count_body(tokens), headers={HEADER: "exact"}, media_type=JSON)

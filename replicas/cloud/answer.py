@@ -21,7 +21,8 @@ class Spent:
     where it ends an answer in an error of its own: nobody is charged for those.
 
     Not `is_settled`: the cloud has not given its closing count, because the answer broke off or it never does; then
-    `usage` is what is known, which is less than what it will charge for.
+    `usage` is what is known, which is less than what it will charge for. `is_sent`: the request has left, so whoever
+    does not wait for the answer may still be charged for it.
     """
 
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
@@ -29,6 +30,7 @@ class Spent:
     cache_write_1h: int = 0
     cost_usd: float | None = None
     is_settled: bool = False
+    is_sent: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

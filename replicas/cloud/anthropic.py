@@ -28,6 +28,7 @@ from replicas.cloud.messages import MessagesReader
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
 from replicas.cloud.release import Asking, Draft, Releasable
+from replicas.cloud.sending import Sending, watching
 from replicas.cloud.transport import Transport
 from replicas.engine import Chunk
 
@@ -52,7 +53,8 @@ class AnthropicCloud:
         """The answer to `sent`, a body of the Messages protocol."""
         assert sent.draft.kind == "anthropic", "a draft is written for the protocol of its cloud"
         reader = MessagesReader(self._endpoint.name, sent.draft.id)
-        return CloudAnswer(self._chunks(sent.draft, reader), reader)
+        sending = Sending()
+        return CloudAnswer(self._chunks(sent.draft, reader, sending), reader, sending)
 
     async def fetch(self, sent: Releasable) -> bytes:
         """The whole body of the answer to `sent`."""
@@ -64,9 +66,10 @@ class AnthropicCloud:
         """Close all connections."""
         await self._client.close()
 
-    async def _chunks(self, draft: Draft, reader: Reader) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, draft: Draft, reader: Reader, sending: Sending) -> AsyncGenerator[Chunk, None]:
         deadline = Deadline(draft.deadline_s)
-        stream = await self._sent(draft, deadline)
+        with watching(sending):
+            stream = await self._sent(draft, deadline)
         async with aclosing(chunks_of(stream.response, reader, deadline, self._endpoint.name)) as chunks:
             async for chunk in chunks:
                 yield chunk

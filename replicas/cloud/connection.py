@@ -7,6 +7,7 @@ services answer a streamed request with a whole error, and call events plain tex
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar
 
 import httpx2
@@ -15,6 +16,7 @@ from pydantic_core import from_json
 from replicas.cloud.answer import Spent
 from replicas.cloud.errors import CloudBroken
 from replicas.cloud.reader import Reader
+from replicas.cloud.sending import Sending
 from replicas.cloud.sse import Event, EventParser
 from replicas.engine import Chunk
 from replicas.errors import DeadlineExceeded
@@ -50,14 +52,15 @@ class Deadline:
 class CloudAnswer:
     """An answer under way (see replicas/cloud/answer.py: Answer), of which `reader` knows what it has used."""
 
-    def __init__(self, chunks: AsyncGenerator[Chunk, None], reader: Reader) -> None:
+    def __init__(self, chunks: AsyncGenerator[Chunk, None], reader: Reader, sending: Sending) -> None:
         self._chunks = chunks
         self._reader = reader
+        self._sending = sending
 
     @property
     def spent(self) -> Spent:
         """What it has used so far."""
-        return self._reader.spent
+        return replace(self._reader.spent, is_sent=self._sending.is_sent)
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
         return self._chunks

@@ -16,6 +16,7 @@ from replicas.cloud.endpoint import Endpoint
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
 from replicas.cloud.release import Asking, Draft, Releasable
+from replicas.cloud.sending import Sending, watching
 from replicas.cloud.transport import Transport
 from replicas.engine import Chunk
 
@@ -47,7 +48,8 @@ class OpenAICloud:
         """The answer to `sent`, a body of the chat completions protocol."""
         assert sent.draft.kind == "openai", "a draft is written for the protocol of its cloud"
         reader = CompletionsReader(self._endpoint.name, sent.draft.id)
-        return CloudAnswer(self._chunks(sent.draft, reader), reader)
+        sending = Sending()
+        return CloudAnswer(self._chunks(sent.draft, reader, sending), reader, sending)
 
     async def fetch(self, sent: Releasable) -> bytes:
         """The whole body of the answer to `sent`."""
@@ -59,9 +61,10 @@ class OpenAICloud:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def _chunks(self, draft: Draft, reader: Reader) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, draft: Draft, reader: Reader, sending: Sending) -> AsyncGenerator[Chunk, None]:
         deadline = Deadline(draft.deadline_s)
-        response = await self._taken(draft, deadline)
+        with watching(sending):
+            response = await self._taken(draft, deadline)
         async with aclosing(chunks_of(response, reader, deadline, self._endpoint.name)) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -5,12 +5,14 @@ Nothing is retried, redirected or decompressed here. Proxies are those of the en
 
 import ssl
 from collections.abc import AsyncIterator
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from urllib.request import getproxies
 
 import aiohttp
 import httpx2
 from yarl import URL
+
+from replicas.cloud.sending import Sending, watched
 
 CONNECTIONS = 1000
 """As many as the anthropic package has."""
@@ -41,6 +43,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 data=await request.aread(),
                 allow_redirects=False,
                 timeout=timeout,
+                trace_request_ctx=watched(),
             )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _told(error) from error
@@ -55,7 +58,10 @@ class Transport(httpx2.AsyncBaseTransport):
         """The session, made when it is needed: that wants a loop, and certificates take a while to read."""
         if self._session is None:
             trusted: ssl.SSLContext | bool = httpx2.create_ssl_context() if scheme == "https" else True
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_chunk_sent.append(_note_sent)
             self._session = aiohttp.ClientSession(
+                trace_configs=[tracing],
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_S, ssl=trusted),
                 skip_auto_headers=OWN_HEADERS,
                 auto_decompress=False,
@@ -81,6 +87,13 @@ class _Body(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.close()
+
+
+async def _note_sent(
+    _: aiohttp.ClientSession, context: SimpleNamespace, sent: aiohttp.TraceRequestChunkSentParams
+) -> None:
+    if isinstance(context.trace_request_ctx, Sending):
+        context.trace_request_ctx.is_sent = True
 
 
 def _told(error: Exception) -> httpx2.TransportError:

@@ -1,16 +1,20 @@
 """What is reserved is the worst case: a cloud that writes as much as it may never costs more."""
 
 import json
+import time
 
+import httpx
 import pytest
 
 from router.budget import Budget, Budgets
 from router.budget.budgets import Settlement
-from tests.deployments.asking import CHAT, MESSAGES
-from tests.deployments.far import CLAUDE, GPT, far
+from router.store import Entry
+from tests.deployments.asking import CHAT, MESSAGES, body, raw_client
+from tests.deployments.far import CLAUDE, GPT, Far, far
 from tests.deployments.test_edge_clouds import Purse
 
 COMPLETIONS = "/v1/completions"
+EMBED = "/v1/embeddings"
 LONG = "one two three four five six seven eight nine ten " * 400
 """The upstream says again what it is told, as far as it may."""
 
@@ -79,3 +83,66 @@ def test_a_picture_by_its_address_is_reserved_as_the_most_that_one_can_be() -> N
     with far(budgets=Budgets((Budget("all", 10**9),), purse, lambda _: None)) as edge:
         edge.ask(CHAT, "", model=GPT, messages=asked, max_tokens=10)
     assert purse.reserved[0] > 2 * 5_000 * 1_000
+
+
+def entered(edge: Far) -> Entry:
+    """The first that is, once there is one."""
+    give_up_s = time.monotonic() + 20
+    while not edge.served.entries and time.monotonic() < give_up_s:
+        time.sleep(0.02)
+    return edge.served.entries[0]
+
+
+@pytest.mark.parametrize("model", [CLAUDE, GPT])
+@pytest.mark.parametrize(("stream", "written"), [(False, 100), (True, 0)])
+def test_who_leaves_while_a_cloud_is_silent_pays_for_what_it_may_have_written(
+    model: str, written: int, *, stream: bool
+) -> None:
+    settled: list[Settlement] = []
+    purse = Purse(10**9)
+    with far("faults: [silence]", budgets=Budgets((Budget("all", 10**9),), purse, settled.append)) as edge:
+        with raw_client(edge.served.address) as client:
+            client.post(CHAT, body(model=model, stream=stream))
+            edge.upstream.begun()
+        entry = entered(edge)
+        [hold] = edge.served.on_loop(lambda: list(settled))
+    assert (entry.model, entry.prompt > 0, entry.generated) == (model, True, written)
+    assert 0 < entry.cost_nano == hold.cost_nano <= purse.reserved[0]
+
+
+@pytest.mark.parametrize("model", [CLAUDE, GPT])
+def test_a_cloud_that_fails_before_it_says_anything_costs_nothing(model: str) -> None:
+    settled: list[Settlement] = []
+    budgets = Budgets((Budget("all", 10**9),), Purse(10**9), settled.append)
+    with far("faults: [reset, 500]", budgets=budgets) as edge:
+        edge.ask(CHAT, "hello", f"{model}>echo")
+        assert {one.cost_nano for one in edge.served.on_loop(lambda: list(settled))} == {0}
+
+
+def test_vectors_that_nobody_counted_cost_what_their_texts_are_likely_to_be() -> None:
+    with far("faults: [no_usage]") as edge:
+        asked = {"model": GPT, "input": LONG[:1000]}
+        assert httpx.post(edge.served.url + EMBED, json=asked, timeout=30).status_code == 200
+        entry = entered(edge)
+    assert entry.prompt >= 500
+    assert entry.cost_nano > 0
+
+
+def test_who_leaves_while_vectors_are_made_pays_for_them() -> None:
+    with far("faults: [silence]") as edge:
+        with raw_client(edge.served.address) as client:
+            client.post(EMBED, {"model": GPT, "input": LONG[:1000]})
+            edge.upstream.begun()
+        entry = entered(edge)
+    assert entry.prompt >= 500
+    assert entry.cost_nano > 0
+
+
+def test_the_budget_of_a_job_pays_for_its_vectors_too() -> None:
+    asked = {"model": GPT, "input": "one"}
+    with far(budgets=Budgets((Budget("jobs", 10, each="job"),), Purse(0), lambda _: None)) as edge:
+        free, paid = (
+            httpx.post(edge.served.url + EMBED, json=asked, headers=headers, timeout=30)
+            for headers in ({}, {"x-shoal-job": "j7"})
+        )
+    assert (free.status_code, paid.status_code) == (200, 402)

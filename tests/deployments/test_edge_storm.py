@@ -197,7 +197,8 @@ def test_each_cent_that_the_clouds_charged_is_in_the_ledger(storm: Storm) -> Non
 
 
 def may_be_late(response: httpx.Response, model: str) -> bool:
-    """`model` was given up while nothing came: who hangs up does not learn what was written meanwhile."""
+    """`model` was given up while nothing came: who hangs up does not learn what was written meanwhile, and
+    enters what it may have been."""
     told = response.headers.get("x-shoal-route", "")
     return response.status_code != 200 or re.search(rf'/{model}";why="late', told) is not None
 
@@ -206,12 +207,14 @@ def bounds(received: Received, *, is_late: bool) -> tuple[int, int]:
     """The least and the most, in nano-dollars, that a request to a cloud may be entered with."""
     assert PRICE is not None
     usage, billed = received.usage, nano_of(received.billed_usd)
+    if is_late:
+        return 0, nano_of(PRICE.worst_usd(len(received.body), MOST_TOKENS))
     if received.fault == "wrong_usage":
         assert usage is not None
         told = nano_of(usage.output * 10 * PRICE.output_usd / 1e6)
-        return 0 if is_late else told, told
+        return told, told
     if received.fault not in UNTOLD or usage is None:
-        return 0 if is_late else billed, billed
+        return billed, billed
     # Who cannot read an answer hangs up on it, and cannot know what was written after that.
     least = nano_of(usage.input * PRICE.input_usd / 1e6) if received.fault == "malformed" else billed
     return least, nano_of(PRICE.worst_usd(len(received.body), MOST_TOKENS))

@@ -64,8 +64,10 @@ class VectorWire(OpenAIWire):
             for index, text in enumerate(asked.question.split("\x00"))
         ]
         used = count(asked.prompt)
-        usage = {"prompt_tokens": used, "total_tokens": used}
-        return (Frame(compact({"object": "list", "data": data, "model": asked.model, "usage": usage}).encode()),)
+        tree: Json = {"object": "list", "data": data, "model": asked.model}
+        if telling.usage is not None:
+            tree["usage"] = {"prompt_tokens": used, "total_tokens": used}
+        return (Frame(compact(tree).encode()),)
 
 
 def vector_of(text: str) -> list[float]:

@@ -1,0 +1,33 @@
+"""Whether a request has left: who does not wait for its answer may be charged from then on, and not before.
+
+It is known deep in the transport, and told in a context: the anthropic package hands nothing of ours through to there.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Sending:
+    """Of one request. `is_sent`: its body was handed to a connection."""
+
+    def __init__(self) -> None:
+        self.is_sent = False
+
+
+_watched: ContextVar[Sending | None] = ContextVar("_watched", default=None)
+
+
+def watched() -> Sending | None:
+    """What notes whether the request that is sent now has left."""
+    return _watched.get()
+
+
+@contextmanager
+def watching(sending: Sending) -> Iterator[None]:
+    """What is sent in the block is noted in `sending`. Nothing may be yielded from within."""
+    token = _watched.set(sending)
+    try:
+        yield
+    finally:
+        _watched.reset(token)
