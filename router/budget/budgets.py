@@ -31,6 +31,10 @@ State: TypeAlias = Literal["ok", "low", "spent"]
 
 LOW = 0.8  # of a limit: a choice
 FRESH_S = 1.0
+READ_WAIT_S = 1.0
+"""Every request waits for the state of its budgets, also one that is answered here."""
+READS_AT_ONCE = 2
+"""Threads that wait for a store that may be away: others have work for them."""
 DAY_S = 86_400
 KNOWN = 1_000  # payers whose state is kept
 GRACE_S = 60.0  # that a settlement may take to be written
@@ -46,6 +50,14 @@ class Till(Protocol):
     def taken(self, claims: Sequence[Claim]) -> list[int]:
         """What is taken of each claim, in nano-dollars."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A read under way, for which requests wait until `until_s`, of the loop's clock."""
+
+    task: asyncio.Task[None]
+    until_s: float
 
 
 @dataclass(slots=True)
@@ -71,7 +83,8 @@ class Budgets:
         self._clock = clock
         self._states: dict[tuple[Claim, ...], tuple[float, State]] = {}
         self._known: dict[tuple[Payer, int], tuple[Claim, ...]] = {}
-        self._reading = asyncio.Lock()
+        self._reads: dict[tuple[Claim, ...], Reading] = {}
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._advances = Advances(settle, clock)
         self._reserving: WeakValueDictionary[tuple[Claim, ...], asyncio.Lock] = WeakValueDictionary()
 
@@ -80,15 +93,14 @@ class Budgets:
         return bool(self._claims(payer))
 
     async def state(self, payer: Payer) -> State:
-        """How the tightest budget of `payer` stands."""
+        """How the tightest budget of `payer` stands. A store that does not say it within READ_WAIT_S is not waited for:
+        then it is as it was last, or spent if nobody knows."""
         claims = self._claims(payer)
         if not claims:
             return "ok"
         if self._is_stale(claims):
-            async with self._reading:
-                if self._is_stale(claims):
-                    await self._read(claims)
-        return self._states[claims][1]
+            await self._refreshed(claims)
+        return self._states.get(claims, (0.0, "spent"))[1]
 
     @asynccontextmanager
     async def held(self, payer: Payer, worst_usd: float, deadline_s: float) -> AsyncGenerator[Hold, None]:
@@ -107,6 +119,8 @@ class Budgets:
 
     def close(self) -> None:
         """Give back what was reserved ahead. No request holds anything any more."""
+        for reading in list(self._reads.values()):
+            reading.task.cancel()
         self._advances.close()
 
     async def _part(self, claims: tuple[Claim, ...], nano: int, until: float) -> Part:
@@ -159,9 +173,21 @@ class Budgets:
         found = self._states.get(claims)
         return found is None or self._clock() - found[0] > FRESH_S
 
+    async def _refreshed(self, claims: tuple[Claim, ...]) -> None:
+        """Read the state of `claims`, or wait for who reads it: until READ_WAIT_S after that has begun."""
+        now_s = asyncio.get_running_loop().time()
+        reading = self._reads.get(claims)
+        if reading is None:
+            reading = self._reads[claims] = Reading(asyncio.create_task(self._read(claims)), now_s + READ_WAIT_S)
+            reading.task.add_done_callback(lambda _: self._reads.pop(claims, None))
+        done, _ = await asyncio.wait({reading.task}, timeout=max(0.0, reading.until_s - now_s))
+        for read in done:
+            read.result()
+
     async def _read(self, claims: tuple[Claim, ...]) -> None:
         try:
-            state = worst(claims, await asyncio.to_thread(self._till.taken, claims))
+            async with self._reading:
+                state = worst(claims, await asyncio.to_thread(self._till.taken, claims))
         except ShoalError as error:
             logger.warning("the budgets could not be read: %s", error)
             state = "spent"

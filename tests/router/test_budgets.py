@@ -172,3 +172,42 @@ def test_who_leaves_while_the_store_reserves_gets_it_back_afterwards() -> None:
 
     settlement = asyncio.run(ask())
     assert (settlement.reservation.nano, settlement.cost_nano) == (50 * CENT, 0)
+
+
+class Hanging:
+    """A store that says what is taken of an account once its gate is open: most of it."""
+
+    def __init__(self) -> None:
+        self.gates = {name: threading.Event() for name in ("mine", "other")}
+
+    def reserve(self, reservation: Reservation) -> None:
+        pytest.fail("nothing is spent here")
+
+    def taken(self, claims: Sequence[Claim]) -> list[int]:
+        assert self.gates[claims[0].account].wait(30)
+        return [claim.limit_nano * 9 // 10 for claim in claims]
+
+
+def test_a_store_that_hangs_is_not_waited_for_and_holds_up_no_other_payer(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, now = Hanging(), [1e6]
+    both = (Budget("mine", CENT, keys=("k1",)), Budget("other", CENT, keys=("k2",)))
+
+    async def states() -> list[str]:
+        budgets, found = Budgets(both, hanging, lambda _: None, lambda: now[0]), list[str]()
+        async with asyncio.timeout(20):
+            monkeypatch.setattr("router.budget.budgets.READ_WAIT_S", 0.01)
+            found.append(await budgets.state(Payer("k1")))
+            monkeypatch.setattr("router.budget.budgets.READ_WAIT_S", 20.0)
+            hanging.gates["other"].set()
+            found.append(await budgets.state(Payer("k2")))
+            hanging.gates["other"].clear()
+            now[0] += 5
+            monkeypatch.setattr("router.budget.budgets.READ_WAIT_S", 0.01)
+            found.append(await budgets.state(Payer("k2")))
+            for gate in hanging.gates.values():
+                gate.set()
+            while await budgets.state(Payer("k1")) == "spent":
+                await asyncio.sleep(0)  # the read that hung has not told yet
+            return found
+
+    assert asyncio.run(states()) == ["spent", "low", "low"]
