@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from replicas.errors import SettingsError
 from router.learned.logistic import Array, Fitted, sigmoid
 from router.learned.opinion import Prediction
+from router.learned.thresholds import Frontier, lowest
 from router.learned.traits import GRAMS, NAMES, SCHEMA, Traits
 
 INPUTS = len(NAMES) + GRAMS
@@ -31,17 +32,6 @@ MARGIN, LEAST_MARGIN = 0.25, 0.1
 logarithms. A mark that was always off is strange when it is on."""
 
 SIZE_LIMIT_BYTES = 200_000
-
-
-class Frontier(BaseModel):
-    """What happens at `threshold`: `local_share` of the examples go to the local model, and this is the mean quality of
-    all answers then. By predictions for examples that were not learned from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    threshold: float = Field(ge=0, le=1)
-    local_share: float = Field(ge=0, le=1)
-    quality: float = Field(ge=0, le=1)
 
 
 class Summary(BaseModel):
@@ -137,11 +127,9 @@ class Model:
         return sigmoid(slope * self._fitted.logits(inputs) + offset)
 
     def threshold_for(self, quality: float) -> float:
-        """The lowest threshold by which answers keep the share `quality` of the cloud's quality; above 1 if none does:
-        then nothing goes to the local model."""
-        wanted = quality * self.file.summary.cloud_quality
-        kept = [point.threshold for point in self.file.frontier if point.quality >= wanted]
-        return min(kept, default=1.01)
+        """The lowest threshold that can be trusted to keep the share `quality` of the cloud's quality; above 1 if there
+        is none: then nothing goes to the local model."""
+        return lowest(self.file.frontier, quality * self.file.summary.cloud_quality)
 
     def _strange(self, counts: Array) -> str:
         """What of `counts` is far outside. Strange words need no test: their coefficients are unsure, as is what comes

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from replicas.errors import SettingsError
 from router.learned.logistic import Array, Fitted, fit, sigmoid
-from router.learned.model import Frontier, Model, ModelFile, Summary, inputs_of
+from router.learned.model import Model, ModelFile, Summary, inputs_of
 from router.learned.scores import GOOD, scored
+from router.learned.thresholds import frontier_of
 from router.learned.traits import NAMES, Traits
 
 FOLDS = 5
@@ -24,7 +25,6 @@ FEWEST, FEWEST_OF_A_KIND = 60, 12
 
 LEAST_SCALE = 0.05
 CALIBRATION_PENALTY = 1e-3
-THRESHOLDS = tuple(step / 100 for step in range(101))
 DIGITS = 6
 
 
@@ -93,7 +93,7 @@ def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0) -
             coefficients=_listed(fitted.coefficients),
             factor=_triangle(fitted),
             calibration=(slope, offset),
-            frontier=_frontier(told, data, cloud_quality),
+            frontier=frontier_of(told, data.labels, data.weights, cloud_quality),
             summary=Summary(penalty=penalty, folds=FOLDS, cloud_quality=cloud_quality, **scores),
         )
     )
@@ -124,17 +124,6 @@ def _calibrated(logits: Array, data: _Data) -> Array:
         slope, offset = _calibration(logits[kept], data.labels[kept], data.weights[kept])
         found[out] = sigmoid(slope * logits[out] + offset)
     return found
-
-
-def _frontier(told: Array, data: _Data, cloud_quality: float) -> tuple[Frontier, ...]:
-    shares = data.weights / data.weights.sum()
-    points = []
-    for threshold in THRESHOLDS:
-        is_local = told >= threshold
-        share = min(1.0, float(shares[is_local].sum()))
-        quality = float(shares[is_local] @ data.labels[is_local]) + (1 - share) * cloud_quality
-        points.append(Frontier(threshold=threshold, local_share=share, quality=min(1.0, max(0.0, quality))))
-    return tuple(points)
 
 
 def _triangle(fitted: Fitted) -> tuple[float, ...]:

@@ -1,0 +1,67 @@
+"""What becomes of quality at each threshold, and the lowest threshold that can be trusted to keep a share of it.
+
+The lowest whose examples happen to be good enough would be the luckiest one: on other requests about half of all such
+choices fall short. So thresholds are tested in their order from the top, each by the lower end of an interval, and the
+first that fails ends it: then all that passed hold together with CONFIDENCE (fixed-sequence testing; Angelopoulos,
+Bates, Candes, Jordan and Lei, Learn then Test, 2021).
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.learned.logistic import Array
+
+THRESHOLDS = tuple(step / 100 for step in range(101))
+NOBODY = 1.01
+"""A threshold that no probability reaches."""
+
+CONFIDENCE = 0.9
+Z = 1.2815515594457831
+"""A normal distribution is above its mean less so many deviations with CONFIDENCE."""
+
+
+class Frontier(BaseModel):
+    """What happens at `threshold`: `local_share` of the examples go to the local model, and `quality` is the mean
+    quality of all answers then, with CONFIDENCE at least `low`. By predictions for examples that were not learned
+    from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    threshold: float = Field(ge=0, le=1)
+    local_share: float = Field(ge=0, le=1)
+    quality: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+
+
+def frontier_of(told: Array, labels: Array, weights: Array, cloud_quality: float) -> tuple[Frontier, ...]:
+    """Every threshold's, by the probabilities `told`, the `labels` (0 to 1) and the `weights` of examples."""
+    return tuple(_at(one, told >= one, labels - cloud_quality, weights, cloud_quality) for one in THRESHOLDS)
+
+
+def lowest(frontier: Iterable[Frontier], wanted: float) -> float:
+    """The lowest threshold that keeps the quality `wanted`, as do all above it; NOBODY if there is none."""
+    from_top = sorted((one for one in frontier if one.local_share), key=lambda one: -one.threshold)
+    kept: Sequence[Frontier] = tuple(takewhile(lambda one: one.low >= wanted, from_top))
+    return kept[-1].threshold if kept else NOBODY
+
+
+def _at(threshold: float, is_local: Array, gained: Array, weights: Array, cloud_quality: float) -> Frontier:
+    """`gained` (examples) is what the local model's answer is better by. For the lower end there is one example more,
+    answered as badly as can be: where few went to the local model and all were good, nothing else would doubt it."""
+    share = min(1.0, float(weights[is_local].sum() / weights.sum()))
+    gains = np.where(is_local, gained, 0.0)
+    quality = cloud_quality + float(weights @ gains / weights.sum())
+    counted, doubted = np.append(weights, 1.0), np.append(gains, -cloud_quality)
+    mean = float(counted @ doubted / counted.sum())
+    error = float(np.sqrt(np.square(counted * (doubted - mean)).sum()) / counted.sum())
+    low = cloud_quality + mean - Z * error
+    return Frontier(
+        threshold=threshold, local_share=share, quality=_held(quality), low=_held(low if share else quality)
+    )
+
+
+def _held(quality: float) -> float:
+    return min(1.0, max(0.0, quality))
