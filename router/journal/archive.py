@@ -54,7 +54,7 @@ class Archive:
     def put(self, entry: JournalEntry) -> None:
         """Have `entry` written soon. Never waits and never raises."""
         self._waiting.add(entry.id)
-        if not self._queue.put(entry):
+        if not self._queue.takes(entry):
             self._waiting.discard(entry.id)
 
     def give(self, id_: str, key_id: str, said: Feedback) -> str | None:

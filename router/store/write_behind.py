@@ -43,8 +43,12 @@ class WriteBehind(Generic[T]):
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
         self._thread.start()
 
-    def put(self, record: T) -> bool:
-        """Have `record` written soon; whether there was room for it. Never waits and never raises."""
+    def put(self, record: T) -> None:
+        """Have `record` written soon. Never waits and never raises."""
+        self.takes(record)
+
+    def takes(self, record: T) -> bool:
+        """`put`, and whether there was room for `record`."""
         with self._changed:
             is_taken = len(self._waiting) < self._limit and not self._is_closed
             if is_taken:
