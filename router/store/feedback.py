@@ -1,4 +1,7 @@
-"""What callers say of answers: one row a decision, the last word counts. Only whose answer it was has a say."""
+"""What callers say of answers: one row a decision, the last word counts. Only whose answer it was has a say.
+
+Of a private request's answer the score alone is kept: a label is the caller's own words, and may quote.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,13 +21,14 @@ class FeedbackTable:
         """Keep what the key `key_id` (empty: nobody's) says of the answer `id_`, in the place of what it said before;
         who gave that answer. None: that key has got no such answer, as far as the journal goes back."""
         insert = sqlite.insert(feedback) if self._database.is_sqlite else postgresql.insert(feedback)
-        row = {"decision_id": id_, "score": said.score, "label": said.label, "at": said.at}
-        kept = insert.values(row)
-        changed = {name: kept.excluded[name] for name in ("score", "label", "at")}
         own = (decisions.c.id == id_) & (decisions.c.key_id == key_id)
-        known = select(decisions.c.answered_by).where(own).with_for_update()
+        known = select(decisions.c.answered_by, decisions.c.is_private).where(own).with_for_update()
         with self._database.writing() as connection:
-            answered_by = connection.execute(known).scalar_one_or_none()
-            if answered_by is not None:
-                connection.execute(kept.on_conflict_do_update(index_elements=["decision_id"], set_=changed))
-        return None if answered_by is None else str(answered_by)
+            found = connection.execute(known).one_or_none()
+            if found is None:
+                return None
+            told = "" if found.is_private else said.label
+            kept = insert.values(decision_id=id_, score=said.score, label=told, at=said.at)
+            changed = {name: kept.excluded[name] for name in ("score", "label", "at")}
+            connection.execute(kept.on_conflict_do_update(index_elements=["decision_id"], set_=changed))
+            return str(found.answered_by)

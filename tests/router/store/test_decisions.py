@@ -94,6 +94,12 @@ def test_the_last_word_of_whose_answer_it_was_counts(store: Store) -> None:
     assert [one.feedback for one in kept(store)] == [BAD]
 
 
+def test_of_a_private_answer_the_score_alone_is_kept(store: Store) -> None:
+    store.decisions.add([replace(ENTRY, is_private=True)])
+    assert store.feedback.give("msg_1", "k1", GOOD) == "small"
+    assert [one.feedback for one in kept(store)] == [replace(GOOD, label="")]
+
+
 @pytest.mark.parametrize(("id_", "key_id"), [("msg_1", "k2"), ("msg_1", ""), ("msg_9", "k1")])
 def test_for_another_key_an_answer_does_not_exist(store: Store, id_: str, key_id: str) -> None:
     store.decisions.add([ENTRY])
