@@ -115,9 +115,9 @@ class Answerer:
         """Decide who answers, and count. Where several may answer, `run` is for the local models among them. Raises
         NotFound for the model, ContextOverflow for a prompt that fits none of the route, Withheld, BudgetSpent and
         Unavailable where nobody may answer, InvalidRequest."""
-        call, decision = self.experiments.decide(call, budget)
+        tried, decision = self.experiments.decide(call, budget)  # on record is the call as it came, as policies saw it
         try:
-            work = self._ready(call, decision, run or self.run)
+            work = self._ready(tried, decision, run or self.run)
         except ShoalError as refusal:
             self.journal.refused(call, decision, budget, refusal)
             raise

@@ -213,6 +213,15 @@ def test_a_system_prompt_reaches_the_model(edge: Served) -> None:
     assert answers["size=brief"] > answers["size=as-ever"]
 
 
+def test_what_is_kept_of_a_request_is_what_the_policy_saw_not_the_variants_prompt(edge: Served, store: Store) -> None:
+    found = {}
+    for variant in ("as-ever", "brief"):
+        answer = in_turn(edge, lambda one, name=variant: one.headers["x-shoal-experiment"] == f"size={name}")
+        assert say(edge, id_of(answer)).status_code == 202
+        found[variant] = row(store, id_of(answer)).features
+    assert found["brief"] == found["as-ever"]
+
+
 def test_a_session_keeps_its_variant(edge: Served) -> None:
     told = {ask(edge, session_id="steady").headers["x-shoal-experiment"] for _ in range(5)}
     assert len(told) == 1
