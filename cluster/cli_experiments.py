@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 experiments_app = typer.Typer(no_args_is_help=True, help="Experiments between policies, models and prompts.")
 
 DAY_S = 86_400.0
+FROM_THE_BEGINNING = (
+    "The p-values hold whenever and however often this is looked at, while the journal has the whole experiment."
+)
+CUT = "The p-values hold only for the whole experiment, without --days."
 DAYS_HELP = "So far back; default: all that is kept."
 DaysOption = Annotated[float | None, typer.Option("--days", min=0.001, max=3660, help=DAYS_HELP)]
 
@@ -71,8 +75,7 @@ def report_command(
     out.print(variant_table(found))
     out.print(comparison_table(found))
     out.print(
-        f"Intervals of {level:.0%} are for one look. The p-values hold whenever and however often this is looked at.",
-        highlight=False,
+        f"Intervals of {level:.0%} are for one look. {FROM_THE_BEGINNING if days is None else CUT}", highlight=False
     )
 
 

@@ -2,7 +2,8 @@
 
 Intervals are for one look. The p-values hold at every look: an experiment may be ended as soon as one is small enough.
 They rest on the first value of each unit, in the order in which those became known, and are multiplied by the number
-of comparisons with the control.
+of comparisons with the control, of which each other variant has one for each measure. They hold for an experiment that
+is read from its beginning: rows that are left out or gone, and scores that callers have changed, are another test.
 """
 
 from collections.abc import Iterable, Sequence
@@ -96,7 +97,8 @@ def _comparison(
     before, after = _estimate(theirs, level), _estimate(ours, level)
     if before is None or after is None:
         return None
-    p_value = min(1.0, p_value_of(theirs, ours) * (len(observed) - 1))
+    comparisons = (len(observed) - 1) * len(observed[name].by_name)
+    p_value = min(1.0, p_value_of(theirs, ours) * comparisons)
     return Comparison(name, measure, difference(after, before), p_value)
 
 

@@ -108,6 +108,19 @@ def test_a_report_tells_each_variant_and_its_difference_to_the_control() -> None
     assert all(one.difference.low > 0 and one.p_value < 0.001 for one in found.comparisons)
 
 
+def test_with_several_measures_each_has_to_be_surer() -> None:
+    rows = [
+        tried("e", name, f"{name}{n}", is_good=name == "b", score=0.5, at=float(n)) for n in range(20) for name in "ab"
+    ]
+    test = SequentialTest()
+    for _ in range(20):
+        test.add(0, 0.0)
+        test.add(1, 1.0)
+    found = report("e", ["a", "b"], rows).comparisons
+    assert [one.measure for one in found] == ["success", "score"]
+    assert found[0].p_value == pytest.approx(2 * test.p_value)
+
+
 def test_each_of_several_comparisons_has_to_be_surer() -> None:
     made = [(name, n) for n in range(20) for name in "abc"]
     rows = [tried("e", name, f"{name}{n}", is_good=name == "b" or n % 2 == 0, at=float(n)) for name, n in made]
