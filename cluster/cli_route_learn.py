@@ -4,7 +4,6 @@ What is learned from is the journal of decisions with the scores that callers ga
 (cluster/route_cases.py).
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +24,10 @@ from cluster.settings import Settings, load_settings
 from replicas.errors import SettingsError
 from router.journal.entry import JournalEntry
 from router.learned.examples import cloud_quality, examples_of, logged_of, most_scored
-from router.learned.frontier import Cases, estimated
+from router.learned.frontier import Cases, estimated, served
 from router.learned.model import Model, read_model, write_model
 from router.learned.offpolicy import Log
 from router.learned.scores import scored
-from router.learned.training import Example
 from router.learned.training import train as trained
 from router.policy.rule import Routing
 from router.store import open_store
@@ -68,6 +66,17 @@ class Source:
         finally:
             store.close()
 
+    def log(self, model: Model) -> tuple[Log, int]:
+        """What of the journal says how policies compare that `model` did not learn from; and how much it may have
+        learned from. Raises Unavailable, SettingsError."""
+        entries = self.scored()
+        later = [one for one in entries if one.at > model.file.until]
+        try:
+            return Log.of(list(logged_of(later, self.is_cloud))), len(entries) - len(later)
+        except SettingsError as error:
+            learned = f"{len(entries) - len(later)} decisions that the model may have learned from are left out"
+            raise SettingsError(f"{learned}; of later ones {error}") from error
+
     def is_cloud(self, name: str) -> bool:
         """A name that is not known any more is a cloud's if it looks like one."""
         known = self.routing.candidate(name)
@@ -101,11 +110,10 @@ def train(
     """Learn from scores which requests the local model will do. A running service takes the new file up by itself."""
     source = Source.of(config, since)
     target = out_file or source.model_file("--out")
-    name, examples, cloud_quality = _examples(source, data, local)
-    model = trained(examples, name, cloud_quality)
+    model = _trained(source, data, local)
     write_model(model, target)
     threshold = model.threshold_for(source.settings.routing.learned.quality)
-    summary = model.file.summary
+    name, summary = model.file.local, model.file.summary
     if as_json:
         told = {"file": str(target), "local": name, "hash": model.file.digest, "threshold": threshold}
         print_json({**told, **summary.model_dump()})
@@ -121,15 +129,15 @@ def train(
         err.print("no threshold keeps routing.learned.quality: nothing would go to the local model", markup=False)
 
 
-def _examples(source: Source, data: Path | None, local: str | None) -> tuple[str, Sequence[Example], float]:
-    """Whose answers, how good they were, and how good the cloud's are."""
+def _trained(source: Source, data: Path | None, local: str | None) -> Model:
     first = next(one.name for one in source.routing.candidates if one.is_local)
     if data is not None:
         requests = labelled(data, source.routing)
-        return local or first, examples_in(requests), cloud_quality_in(requests)
+        return trained(examples_in(requests), local or first, cloud_quality_in(requests))
     entries = source.scored()
     name = local or most_scored(entries, source.is_cloud) or first
-    return name, list(examples_of(entries, name)), cloud_quality(entries, source.is_cloud)
+    until = max((one.at for one in entries), default=0.0)
+    return trained(list(examples_of(entries, name)), name, cloud_quality(entries, source.is_cloud), until)
 
 
 def evaluate(
@@ -167,11 +175,12 @@ def evaluate(
 
 
 def _from_journal(source: Source, model: Model, threshold: float, *, as_json: bool) -> None:
-    log = Log.of(list(logged_of(source.scored(), source.is_cloud)))
+    log, learned_from = source.log(model)
     quality, cost = log.expected_quality(), log.expected_cost()
     told = model.probabilities(log.traits)
     policies = {
         f"learned, p >= {threshold:.2f}": (told >= threshold).astype(float),
+        "learned, as set, or as logged": served(log, model, threshold),
         "all local": np.ones(len(told)),
         "all cloud": np.zeros(len(told)),
     }
@@ -181,9 +190,14 @@ def _from_journal(source: Source, model: Model, threshold: float, *, as_json: bo
     }
     if as_json:
         by_name = {name: {"quality": asdict(good), "cost_usd": asdict(usd)} for name, (good, usd) in values.items()}
-        print_json({"decisions": len(told), "left_out": log.left_out, "policies": by_name})
+        print_json(
+            {"decisions": len(told), "left_out": log.left_out, "learned_from": learned_from, "policies": by_name}
+        )
         return
-    out.print(f"{len(told)} scored decisions that could have gone otherwise; {log.left_out} others are left out")
+    out.print(
+        f"{len(told)} scored decisions that could have gone otherwise; {log.left_out} others are left out, and "
+        f"{learned_from} that the model may have learned from"
+    )
     out.print(values_table(values))
 
 
@@ -202,7 +216,7 @@ def report(
         cases = Cases(cases_in(labelled(data, source.routing), source.routing, data))
         points = list(cases.points(model, source.threshold(model, None)))
     else:
-        points = list(estimated(Log.of(list(logged_of(source.scored(), source.is_cloud))), model))
+        points = list(estimated(source.log(model)[0], model))
     if plot is not None:
         draw(points, f"{model.file.local}: quality against cost", plot)
     if as_json:

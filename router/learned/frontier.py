@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from router.learned.bootstrap import Estimate, counts, estimate, mean_of
 from router.learned.logistic import Array
 from router.learned.model import Model
-from router.learned.offpolicy import Log
+from router.learned.offpolicy import LOCAL, Log
 from router.learned.opinion import Opinion, opinion_of
 from router.learned.traits import Traits
 
@@ -125,6 +125,17 @@ class Cases:
         lost = drawn @ (self.cloud - self.local)
         may_lose = (1 - share) * (drawn @ self.cloud)
         return np.where(lost > may_lose, may_lose / np.maximum(lost, EVEN), 1.0)
+
+
+def served(log: Log, model: Model, threshold: float) -> Array:
+    """How likely (requests) a service with that threshold goes to the local model: as it was logged where the predictor
+    abstains."""
+    picks = log.propensities[:, LOCAL].copy()
+    for at, traits in enumerate(log.traits):
+        opinion = opinion_of(model.predict(traits), model.file.local, threshold)
+        if opinion.pick is not None:
+            picks[at] = opinion.pick == "local"
+    return picks
 
 
 def estimated(log: Log, model: Model) -> Iterator[Point]:

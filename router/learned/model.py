@@ -51,7 +51,8 @@ class Summary(BaseModel):
 
 
 class ModelFile(BaseModel):
-    """All of it. `local` is the model that it predicts, `factor` the rows of the triangle (logistic.py)."""
+    """All of it. `local` is the model that it predicts, `factor` the rows of the triangle (logistic.py). `until` is
+    when the newest decision of a journal was made that it learned from, in seconds since 1970; 0: from none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -60,6 +61,7 @@ class ModelFile(BaseModel):
     traits: int = Field(SCHEMA, ge=SCHEMA, le=SCHEMA)
     names: tuple[str, ...] = NAMES
     local: str = Field(min_length=1)
+    until: float = Field(0.0, ge=0)
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     least: tuple[float, ...]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.learned.logistic import Array
@@ -48,7 +49,7 @@ def lowest(frontier: Iterable[Frontier], wanted: float) -> float:
     return kept[-1].threshold if kept else NOBODY
 
 
-def _at(threshold: float, is_local: Array, gained: Array, weights: Array, cloud_quality: float) -> Frontier:
+def _at(threshold: float, is_local: NDArray[np.bool_], gained: Array, weights: Array, cloud_quality: float) -> Frontier:
     """`gained` (examples) is what the local model's answer is better by. For the lower end there is one example more,
     answered as badly as can be: where few went to the local model and all were good, nothing else would doubt it."""
     share = min(1.0, float(weights[is_local].sum() / weights.sum()))

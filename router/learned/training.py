@@ -62,9 +62,10 @@ class _Data:
         return float(self.weights @ losses / self.weights.sum())
 
 
-def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0) -> Model:
-    """A model of the answers of `local`. `cloud_quality` is the mean quality of the cloud's answers to such requests.
-    Raises SettingsError if there are too few examples."""
+def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0, until: float = 0.0) -> Model:
+    """A model of the answers of `local`. `cloud_quality` is the mean quality of the cloud's answers to such requests,
+    `until` is when the newest decision of a journal was made that the examples are of, in seconds since 1970. Raises
+    SettingsError if there are too few examples."""
     _require_enough(examples)
     plain = inputs_of([one.traits for one in examples])
     mean, scale = plain.mean(axis=0), np.maximum(plain.std(axis=0), LEAST_SCALE)
@@ -86,6 +87,7 @@ def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0) -
     return Model(
         ModelFile(
             local=local,
+            until=until,
             mean=_listed(mean),
             scale=_listed(scale),
             least=_listed(counts.min(axis=0)),

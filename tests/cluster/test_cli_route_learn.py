@@ -43,10 +43,10 @@ def lines(count: int, seed: int) -> Iterator[str]:
         yield json.dumps({**asked, "local": float(is_good), "cloud": 0.95, "cost_usd": 0.01})
 
 
-def entries(count: int, explore: float, seed: int = 5) -> Iterator[JournalEntry]:
+def entries(count: int, explore: float, first: int = 0) -> Iterator[JournalEntry]:
     """A journal of a policy that prefers the local model, and leaves the share `explore` to chance."""
-    draw = random.Random(seed)
-    for at in range(count):
+    draw = random.Random(first + 5)
+    for at in range(first, first + count):
         is_hard = at % 2 == 0
         chose = "small" if draw.random() < 1 - explore / 2 else CLOUD
         good = 0.95 if chose == CLOUD else 0.1 if is_hard else 0.9
@@ -126,12 +126,17 @@ def test_a_journal_with_chance_in_it_is_learned_from_and_evaluated(shell: Shell,
     trained = json.loads(shell("route", "train", "--json").out)
     assert (trained["local"], trained["auc"] > 0.75) == ("small", True)
     assert trained["cloud_quality"] == pytest.approx(0.95, abs=0.06)
+    for command in ("evaluate", "report"):
+        ended = shell("route", command)
+        assert (ended.status, "600 decisions that the model may have learned from" in ended.err) == (1, True)
+    journalled(tmp_path, list(entries(500, explore=0.4, first=600)))
     told = json.loads(shell("route", "evaluate", "--threshold", "0.5", "--json").out)
-    assert (told["decisions"], told["left_out"]) == (600, 0)
+    assert (told["decisions"], told["left_out"], told["learned_from"]) == (500, 0, 600)
     quality = {name: one["quality"]["dr"] for name, one in told["policies"].items()}
     assert quality["all local"]["low"] <= 0.5 <= quality["all local"]["high"]
     assert quality["all cloud"]["low"] <= 0.95 <= quality["all cloud"]["high"]
     learned = quality["learned, p >= 0.50"]
+    assert quality["learned, as set, or as logged"]["value"] > quality["all local"]["value"]
     assert learned["value"] > quality["all local"]["value"] + 0.2
     assert "doubly robust" in shell("route", "evaluate").out
     assert "logged" in shell("route", "report").out
