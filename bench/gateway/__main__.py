@@ -2,19 +2,21 @@
 
 Shoal (a real `shoal up`) and LiteLLM's proxy in front of the same upstream, each with keys, budgets and a log of its
 answers, each on the same core, the upstream and the callers on another; in alternating rounds, and beside them the
-upstream alone. Linux only. Whoever is not asked rests, but Ray's processes are never quite idle: both sides bear that.
+upstream alone. Linux only. Whoever is not asked rests, but Ray's processes are never quite idle: both sides bear that,
+and the notes say how much it is.
 """
 
 import argparse
 import json
 import os
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.gateway.litellm_side import VERSION, Missing, litellm
 from bench.gateway.measure import FULL, QUICK, Size, is_logged, measure
-from bench.gateway.processes import cores, kept_on
+from bench.gateway.processes import cores, cpu_s, kept_on
 from bench.gateway.report import Result, table, tree
 from bench.gateway.shoal_side import shoal
 from bench.gateway.side import DIRECT, LITELLM, SHOAL, Side, clients, upstream
@@ -23,6 +25,7 @@ from cluster.environment import shoal_home
 from replicas.errors import ShoalError
 
 RESULT = Path("bench/results/gateway.json")
+IDLE_S = 5.0
 KEYS_NOTE = (
     "keys: Shoal looks up a key of its store and holds money in it for each request; LiteLLM compares its master key "
     "and counts its budget in memory (its virtual keys need a database behind Prisma, whose engine cannot be had here)"
@@ -47,9 +50,17 @@ def bench(size: Size, *, with_litellm: bool) -> Result:
                 except Missing as missing:
                     notes.append(f"LiteLLM is missing: {missing}")
         running.enter_context(kept_on(place.others))
+        notes += [idle(side.name, side.pid) for side in sides if side.pid is not None]
         rounds, counted = measure(sides, callers, size)
         notes += [_logged(side, counted[side.name]) for side in sides if side.logged is not None]
     return Result(rounds, versions, notes)
+
+
+def idle(name: str, pid: int, wait_s: float = IDLE_S) -> str:
+    """What the family of `pid` takes of the core that both gateways share, also while the other one is measured."""
+    before_s = cpu_s(pid)
+    time.sleep(wait_s)
+    return f"{name} takes {(cpu_s(pid) - before_s) / wait_s:.1%} of the gateways' core while nobody asks it"
 
 
 def _logged(side: Side, answers: int) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from bench.gateway import litellm_side
+from bench.gateway.__main__ import idle
 from bench.gateway.client import run
 from bench.gateway.load import Found, Target, Work, asked_line, found_line, quantile, read_asked, read_found
 from bench.gateway.measure import Figures, added, medians
@@ -115,6 +117,12 @@ def test_aims_say_what_was_reached_and_what_was_missed() -> None:
     assert [aim.is_reached for aim in result(1.0, 4.0).aims()] == [True, True]
     assert [aim.is_reached for aim in result(3.0, 4.0).aims()] == [False, True]
     assert table(result(3.0, 4.0)).count("MISSED") == 1
+
+
+def test_what_a_gateway_takes_while_nobody_asks_is_told() -> None:
+    assert re.fullmatch(
+        r"LiteLLM takes \d+\.\d% of the gateways' core while nobody asks it", idle("LiteLLM", os.getpid(), 0.1)
+    )
 
 
 def test_what_noise_hides_is_not_measurable_and_no_aim_is_reached_by_it() -> None:
