@@ -1,8 +1,9 @@
 """Five hundred private requests, each with a canary in it, beside public ones, while the clouds fail in every way: no
 canary is in a byte that left, in a log, on the page of metrics, or in the store that all tenants share.
 
-They are marked by their header, by their tenant, by a rule, or found out; in both dialects, streamed and whole, along
-every way to a cloud that there is: fallbacks, gates, judges, hedges, names, policies, experiments, counts, embeddings.
+They are marked by their header, by their tenant, by a rule, or found out; in both dialects, as chats and as bare texts,
+streamed and whole, for one answer and for several, along every way to a cloud that there is: fallbacks, gates, judges,
+hedges, names, policies, experiments, counts, embeddings.
 """
 
 import json
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from random import Random
 
 import httpx
 import pytest
@@ -55,7 +58,9 @@ WAYS: dict[str, tuple[tuple[str, ...], Terms]] = {
     "hedge": (("echo", CLAUDE), Terms(hedge_after_s=0.001)),
 }
 EXPERIMENT = Experiment("clouds", (Variant("here"), Variant("there", sends=Rule("there", to=(CLAUDE,)))))
-PLACES = ("text", "system", "tool", "stop", "earlier turn", "tool result", "nested")
+PLACES = ("text", "system", "tool", "stop", "earlier turn", "blocks", "nested", "user")
+COUNT, EMBED, BARE = "/v1/messages/count_tokens", "/v1/embeddings", "/v1/completions"
+PATHS = (MESSAGES, CHAT, BARE) * 2 + (COUNT, EMBED)
 MARKS = ("header", "tenant", "rule", "detector")
 
 
@@ -91,46 +96,66 @@ OPEN, CLOSED = tenant(is_private=False), tenant(is_private=True)
 
 @dataclass(frozen=True)
 class Asked:
-    """One private request."""
+    """One private request; what it is like is drawn, each of it by itself."""
 
     number: int
     run: str
+    mark: str
+    way: str
+    path: str
+    place: str
+    model: str
+    is_stream: bool
+    choices: int
+
+    @classmethod
+    def drawn(cls, number: int, run: str) -> "Asked":
+        draw = Random(number)
+        mark, way, place = (draw.choice(names) for names in (MARKS, [*WAYS, "a name", "a policy"], PLACES))
+        path, model = draw.choice(PATHS), draw.choice((CLAUDE, GPT))
+        is_stream, choices = draw.random() < 0.4, draw.choice((1, 1, 3))
+        if path == EMBED:
+            model = draw.choice((GPT, "echo"))
+        return cls(number, run, mark, way, path, place, model, is_stream, choices)
 
     @property
     def canary(self) -> str:
         return f"canary{self.run}{self.number:04d}x"
 
     @property
-    def mark(self) -> str:
-        return MARKS[self.number % 4]
+    def is_left_open(self) -> bool:
+        """Rules decide, and see it."""
+        return self.way in WAYS and self.path not in (EMBED, COUNT)
 
     @property
     def headers(self) -> dict[str, str]:
         key = CLOSED if self.mark == "tenant" else OPEN
-        names = [*WAYS, "a name", "a policy"]
-        way = names[self.number // 4 % len(names)]
-        role = f"{way} marked" if self.mark == "rule" and way in WAYS else way
+        role = f"{self.way} marked" if self.mark == "rule" and self.is_left_open else self.way
         # A rule cannot mark what it does not see.
-        is_marked = self.mark == "header" or (self.mark == "rule" and way not in WAYS)
+        is_marked = self.mark == "header" or (self.mark == "rule" and not self.is_left_open)
         mark = {"x-shoal-private": "1"} if is_marked else {}
         return {"x-api-key": key.secret, "x-shoal-role": role, "x-claude-code-session-id": self.canary, **mark}
 
     def send(self, client: httpx.Client) -> httpx.Response:
         secret = f"jane.{self.canary}@acme-harbour.com" if self.mark == "detector" else f"the secret {self.canary}"
-        path, tree = self._tree(secret)
-        return client.post(path, json=tree, headers=self.headers)
+        return client.post(self.path, json=self._tree(secret), headers=self.headers)
 
-    def _tree(self, secret: str) -> tuple[str, dict[str, object]]:
-        kind = self.number // 32 % 8
-        model = (CLAUDE, GPT)[self.number % 2] if self.headers["x-shoal-role"].startswith("a name") else "auto"
-        if kind == 6:
-            return "/v1/embeddings", {"model": GPT if self.number % 2 else "echo", "input": [secret, "and more"]}
-        if kind == 7:
-            path = "/v1/messages/count_tokens"
-            return path, {"model": CLAUDE, "messages": [{"role": "user", "content": secret}]}
-        path = (MESSAGES, CHAT)[self.number // 2 % 2]
-        placed = _placed(PLACES[self.number % len(PLACES)], secret, is_chat=path == CHAT)
-        return path, {**body("hello"), "model": model, "stream": self.number % 3 == 0, **placed}
+    def _tree(self, secret: str) -> dict[str, object]:
+        if self.path == EMBED:
+            return {"model": self.model, "input": [secret, "and more"]}
+        if self.path == COUNT:
+            named = {"metadata": {"user_id": secret}} if self.place == "user" else {}
+            said = "hello" if named else secret
+            return {"model": CLAUDE, "messages": [{"role": "user", "content": said}], **named}
+        asked = {"model": self.model if self.way == "a name" else "auto", "stream": self.is_stream}
+        if self.path == MESSAGES:
+            return {**body("hello"), **asked, **_placed(self.place, secret, is_chat=False)}
+        asked["n"] = self.choices
+        if self.path == CHAT:
+            return {**body("hello"), **asked, **_placed(self.place, secret, is_chat=True)}
+        field: dict[str, object] = {"user": secret} if self.place == "user" else {"prompt": secret}
+        stop: dict[str, object] = {"stop": [secret]}
+        return {"prompt": "hello", "max_tokens": 50, **asked, **(stop if self.place == "stop" else field)}
 
 
 def _placed(place: str, secret: str, *, is_chat: bool) -> dict[str, object]:
@@ -143,8 +168,9 @@ def _placed(place: str, secret: str, *, is_chat: bool) -> dict[str, object]:
         schema = {"type": "object", "properties": {"at": {"type": "string", "description": secret}}}
         chat = {"type": "function", "function": {"name": "look", "parameters": schema}}
         return {"tools": [chat if is_chat else {"name": "look", "input_schema": schema}]}
-    if place == "stop":
-        return {"stop" if is_chat else "stop_sequences": [secret]}
+    if place in ("user", "stop"):
+        named: dict[str, object] = {"user": secret} if is_chat else {"metadata": {"user_id": secret}}
+        return named if place == "user" else {"stop" if is_chat else "stop_sequences": [secret]}
     if place == "earlier turn":
         return {"messages": [{"role": "user", "content": secret}, {"role": "assistant", "content": "so?"}, user]}
     if place == "nested":
@@ -197,7 +223,7 @@ def flown(run: str, engine: Engine, folder: Path) -> Flight:
     lost: list[int] = []
     archive = Archive(store, Retention(30.0), lost.append)
     keyring = Keyring(lambda: [OPEN.stored, CLOSED.stored])
-    requests = [Asked(number, run) for number in range(REQUESTS)]
+    requests = [Asked.drawn(number, run) for number in range(REQUESTS)]
     with (
         listening() as logged,
         far(STORM, keyring=keyring, changed=ruled, archive=archive, echo=[engine]) as edge,
@@ -262,10 +288,18 @@ def test_private_requests_are_answered_here_or_refused_with_a_type(flight: Fligh
     assert {403} < set(statuses)
 
 
-def test_every_way_mark_and_place_was_taken(flight: Flight) -> None:
-    assert {request.mark for request in flight.requests} == set(MARKS)
-    taken = {(request.mark, request.headers["x-shoal-role"].removesuffix(" marked")) for request in flight.requests}
-    assert len(taken) == len(MARKS) * (len(WAYS) + 2)
+def test_every_mark_was_on_every_path_way_and_place_streamed_and_whole(flight: Flight) -> None:
+    asked = flight.requests
+    paths = {(one.mark, one.path, one.is_stream, one.choices > 1) for one in asked}
+    assert paths >= set(product(MARKS, (CHAT, BARE), (True, False), (True, False)))
+    assert {found[:3] for found in paths} >= set(product(MARKS, (MESSAGES,), (True, False)))
+    assert {(one.mark, one.way) for one in asked if one.path not in (EMBED, COUNT)} == set(
+        product(MARKS, [*WAYS, "a name", "a policy"])
+    )
+    assert {(one.mark, one.model) for one in asked if one.path == EMBED} == set(product(MARKS, (GPT, "echo")))
+    assert {(one.mark, one.place) for one in asked if one.path in (MESSAGES, CHAT)} == set(product(MARKS, PLACES))
+    assert {one.mark for one in asked if one.path == COUNT} == set(MARKS)
+    assert {(one.mark, one.model) for one in asked if one.way == "a name"} >= set(product(MARKS, (CLAUDE, GPT)))
     reasons = {
         reason
         for answer in flight.answers
