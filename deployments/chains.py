@@ -13,6 +13,7 @@ from typing import TypeAlias
 from prometheus_client import CollectorRegistry
 
 from deployments.clouds import Clouds, Escort, LocalBackend, PaidBackend
+from deployments.judged import JudgedBackend
 from deployments.money import Money
 from deployments.plan import HttpPlan
 from deployments.routed import Routed
@@ -95,26 +96,31 @@ class Chains:
         call, keeps_scores = wanted.call, True
         if terms.bar.wants_scores and call.top_logprobs is None:
             call, keeps_scores = replace(call, top_logprobs=0), False
-        backend = self._backend(replace(wanted, call=call), name)
-        return Link(name, backend, self._gate(wanted, terms), terms.patience_s, keeps_scores)
+        backend = JudgedBackend(self._backend(replace(wanted, call=call), name))
+        return Link(name, backend, self._gate(wanted, terms, backend.judged), terms.patience_s, keeps_scores)
 
-    def _gate(self, wanted: Wanted, terms: Terms) -> Gate:
+    def _gate(self, wanted: Wanted, terms: Terms, told: Callable[[float], None]) -> Gate:
         assert terms.bar is not None
         if terms.judging is None:
             return terms.bar.gate(wanted.call)
-        return terms.bar.gate(wanted.call, self._judge(wanted, terms.judging), terms.judging.wait_s)
+        return terms.bar.gate(wanted.call, self._judge(wanted, terms.judging, told), terms.judging.wait_s)
 
-    def _judge(self, wanted: Wanted, judging: Judging) -> Judge:
-        """The judge is asked like anybody: a cloud through the guard, on the same account and budget."""
+    def _judge(self, wanted: Wanted, judging: Judging, told: Callable[[float], None]) -> Judge:
+        """The judge is asked like anybody: a cloud through the guard, on the same account and budget. `told` hears what
+        each verdict has cost, also one that came to nothing."""
 
         async def judge(prefix: Prefix) -> bool:
             asked = replace(wanted, call=question(judging, wanted.call, prefix))
             if (why := self._clouds.missing.get(judging.model)) is not None:
                 raise Unavailable(f"the judge {judging.model}", why)
             said: list[str] = []
-            async with aclosing(self._backend(asked, judging.model).ask(judging.wait_s)) as stream:
-                async for chunks in stream:
-                    said += [chunk.text for chunk in chunks]
+            backend = self._backend(asked, judging.model)
+            try:
+                async with aclosing(backend.ask(judging.wait_s)) as stream:
+                    async for chunks in stream:
+                        said += [chunk.text for chunk in chunks]
+            finally:
+                told(backend.spent_usd())
             return approves("".join(said))
 
         return judge

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,9 +14,11 @@ from router.chain.bar import Bar
 from router.chain.breaker import Limits
 from router.chain.judge import Judging
 from router.chain.terms import Terms
+from router.journal.archive import Archive, Retention
 from router.policy.condition import one
 from router.policy.constraints import Like
 from router.policy.rule import PolicyName, Rule
+from router.store import StoreAddress, open_store
 from tests.deployments.asking import CHAT, MESSAGES, body
 from tests.deployments.far import CLAUDE, GPT, Far, far
 from tests.deployments.hand_engine import HandEngine
@@ -125,6 +128,19 @@ def test_a_judge_decides_and_one_without_a_verdict_lets_answers_pass(path: str, 
     assert (response.status_code, response.headers["x-shoal-model"], said(response)) == (200, who, TEXT)
     assert (asked["model"], json.dumps(asked).count("Name the seven seas")) == ("gpt", 2)  # the request and the answer
     assert [entry.cost_nano > 0 for entry in entries if entry.model == GPT] == [True]
+
+
+@pytest.mark.parametrize("verdict", ["Yes.", "no", "hm"])
+def test_what_a_judge_costs_is_in_the_journals_cost_of_the_answer(tmp_path: Path, verdict: str) -> None:
+    store = open_store(StoreAddress.of_file(tmp_path / "shoal.sqlite"))
+    archive = Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"))
+    script = f"answers: [{{when: {{model: gpt}}, text: {json.dumps(verdict)}}}]"
+    with far(script, changed=ruled("echo", CLAUDE, terms=JUDGED), archive=archive) as edge:
+        edge.ask(CHAT, TEXT, "it")
+        entries = edge.served.on_loop(lambda: list(edge.served.entries))
+    [kept] = store.decisions.since(0.0)
+    assert kept.result.cost_nano == sum(entry.cost_nano for entry in entries) > 0
+    store.close()
 
 
 def test_a_local_model_may_judge_and_a_judge_that_is_down_lets_answers_pass() -> None:
