@@ -25,6 +25,7 @@ from replicas.engine import Engine
 from replicas.errors import EngineFailed
 from router.chain.backoff import Retries
 from router.chain.bar import Bar
+from router.chain.breaker import Limits
 from router.chain.judge import Judging
 from router.chain.terms import Terms
 from router.experiments.experiment import Experiment, Variant
@@ -71,7 +72,8 @@ def ruled(plan: AppPlan) -> AppPlan:
         for name, (to, terms) in WAYS.items()
         for mark in ("", " marked")
     ]
-    routing = replace(plan.routes, rules=tuple(rules), retries=Retries(1, 0.01, 0.1, 0.05), policy="prefer-cloud")
+    retries, never = Retries(1, 0.01, 0.1, 0.05), Limits(10_000)  # no cloud is left alone: each could get a canary
+    routing = replace(plan.routes, rules=tuple(rules), retries=retries, breaker=never, policy="prefer-cloud")
     clouds = tuple(replace(cloud, at=replace(cloud.at, quiet_s=1.0)) for cloud in plan.clouds)
     http = replace(plan.http, request_deadline_s=5.0)
     return replace(plan, routing=routing, clouds=clouds, http=http, experiments=(EXPERIMENT,))
