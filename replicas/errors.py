@@ -84,7 +84,9 @@ class BudgetSpent(ShoalError):
         self.budget = budget
 
     def __str__(self) -> str:
-        return f"the budget{f' {self.budget!r}' if self.budget else ''} is spent; local models cost nothing"
+        if not self.budget:
+            return "the budget is spent; local models cost nothing"
+        return f"the budget {self.budget!r} is spent, or held by calls under way; local models cost nothing"
 
 
 class Forbidden(ShoalError):

@@ -40,7 +40,7 @@ def test_what_is_reserved_is_taken_and_what_was_not_spent_comes_back(store: Stor
 
 def test_a_limit_can_be_reached_and_not_passed(store: Store) -> None:
     store.budgets.reserve(reservation(600))
-    with pytest.raises(BudgetSpent, match="all"):
+    with pytest.raises(BudgetSpent, match="'all' is spent, or held by calls under way"):
         store.budgets.reserve(reservation(401, id_="s"))
     store.budgets.reserve(reservation(400, id_="t"))
     assert taken(store) == [1_000]
