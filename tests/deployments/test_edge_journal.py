@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -213,10 +214,15 @@ def test_a_system_prompt_reaches_the_model(edge: Served) -> None:
     assert answers["size=brief"] > answers["size=as-ever"]
 
 
+def is_of(variant: str, answer: httpx.Response) -> bool:
+    """Whether `variant` gave `answer`."""
+    return bool(answer.headers["x-shoal-experiment"] == f"size={variant}")
+
+
 def test_what_is_kept_of_a_request_is_what_the_policy_saw_not_the_variants_prompt(edge: Served, store: Store) -> None:
     found = {}
     for variant in ("as-ever", "brief"):
-        answer = in_turn(edge, lambda one, name=variant: one.headers["x-shoal-experiment"] == f"size={name}")
+        answer = in_turn(edge, partial(is_of, variant))
         assert say(edge, id_of(answer)).status_code == 202
         found[variant] = row(store, id_of(answer)).features
     assert found["brief"] == found["as-ever"]
