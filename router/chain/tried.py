@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from replicas.cloud.errors import CloudBusy
-from replicas.errors import Overloaded, ShoalError, Unavailable
+from replicas.errors import ContextOverflow, Overloaded, ShoalError, Unavailable
 from router.chain.failure import Reason, reading
 from router.chain.gate import Fault
 
@@ -26,6 +26,8 @@ class Tried:
         """The reason in a few words, none of them of the request or the answer: it may go into a header or a log."""
         if self.fault is not None:
             return f"{self.reason.value}: {self.fault.check}"
+        if isinstance(self.error, ContextOverflow):
+            return str(self.error)  # numbers alone
         return self.reason.value if self.error is None else f"{self.reason.value}: {type(self.error).__name__}"
 
 

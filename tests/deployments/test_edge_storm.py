@@ -7,6 +7,7 @@ off or never told, the ledger has no less than it charged.
 import json
 import re
 import sqlite3
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from tests.deployments.served import ECHO
 
 REQUESTS = 1000
 AT_ONCE = 16
+APART_S = 0.015
 MOST_TOKENS = 100
 LARGEST_NANO = 10**15
 FAULTS = (
@@ -106,14 +108,16 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Storm:
 
 
 def asked(url: str) -> list[httpx.Response]:
-    """Every request, in both dialects, streamed and whole, along every route."""
-    limits = httpx.Limits(max_connections=AT_ONCE)
+    """Every request, in both dialects, streamed and whole, along every route; they come one after another, so that
+    not all of them pass by while a breaker rests."""
+    limits, began_s = httpx.Limits(max_connections=AT_ONCE), time.monotonic()
     with httpx.Client(timeout=60, limits=limits) as client, ThreadPoolExecutor(AT_ONCE) as pool:
 
         def ask(number: int) -> httpx.Response:
             tree = body(text_of(number), model="auto", max_tokens=MOST_TOKENS, stream=number % 4 > 1)
             route = ">".join(ROUTES[number // 4 % len(ROUTES)])
             headers = {"x-shoal-role": route, "x-shoal-agent-id": f"r{number:04d}"}
+            time.sleep(max(0.0, began_s + number * APART_S - time.monotonic()))
             return client.post(url + (MESSAGES, CHAT)[number % 2], json=tree, headers=headers)
 
         return list(pool.map(ask, range(REQUESTS)))
