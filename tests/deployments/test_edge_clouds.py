@@ -125,7 +125,7 @@ def test_a_cloud_answers_for_a_local_model_that_cannot(path: str, refusal: Shoal
 def test_a_prompt_that_is_too_long_here_goes_to_a_cloud(edge: Far) -> None:
     response = edge.ask(CHAT, "x" * 300, f"tiny>{GPT}")
     assert (response.status_code, response.headers["x-shoal-model"]) == (200, GPT)
-    assert 'lost=("tiny";why="unfit: ContextOverflow"' in response.headers["x-shoal-route"]
+    assert 'lost=("tiny";why="prompt is too long: ' in response.headers["x-shoal-route"]
 
 
 def test_one_cloud_answers_for_another() -> None:
