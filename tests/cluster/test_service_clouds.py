@@ -107,7 +107,7 @@ def test_a_cloud_answers_and_local_models_and_clouds_stand_in_for_each_other(clo
     assert [text_of(answer).strip() for answer in answers[:3]] == ["hello there", "good morning", "this fails there"]
     assert [answer.headers["x-shoal-model"] for answer in answers] == [GPT, CLAUDE, "echo", GPT, GPT]
     assert f'lost=("{CLAUDE}";why="broken: CloudBroken"' in failed.headers["x-shoal-route"]
-    assert 'lost=("tiny";why="unfit: ContextOverflow"' in long.headers["x-shoal-route"]
+    assert 'lost=("tiny";why="prompt is too long: ' in long.headers["x-shoal-route"]
     assert 'lost=("echo";why="rejected: length"' in poor.headers["x-shoal-route"]
 
 
