@@ -19,9 +19,8 @@ class SlotConfig:
     up to a third faster on cores of its own, and several times slower on cores that others want too. `provider`
     forbids the fallback to another one. `cache_bytes` bounds what is kept of prompts for the next ones, None takes a
     share of the free memory, 0 keeps nothing. While interactive answers run, prompts get so much of each step that
-    it takes about `stall_ratio` times as long as without them (a little below two, so that even the slowest steps
-    stay within twice). `speculation` drafts tokens that the text repeats, which
-    needs relaxed determinism.
+    it takes about `stall_ratio` times as long as without them; where even the smallest piece takes longer, that holds
+    in the mean. `speculation` drafts tokens that the text repeats, which needs relaxed determinism.
     """
 
     slots: int | None = 16

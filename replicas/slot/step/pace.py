@@ -7,7 +7,7 @@ arrives together is read together, a full chunk for each prompt that waits besid
 
 Where even the smallest chunk takes too long (beside few streams, or deep in a long prompt) the ratio is held in the
 mean: a chunk of even size is a debt, and decoding pays it off before the next one. A prompt that fits into one full
-chunk is such a debt as a whole, as a small chunk costs nearly as much as a large one; a batch prompt never is.
+chunk is such a debt as a whole, as a small chunk costs nearly as much as a large one; one of a batch request is cut.
 """
 
 LEAST = 2
