@@ -13,6 +13,9 @@ from replicas.engine import Chunk
 AT_ONCE = 8
 """Of one request, so that it takes a share of the slots and not all."""
 
+BOX_LISTS = 64
+"""So many lists of chunks wait for a slow reader; then the choices wait too."""
+
 Choice: TypeAlias = Callable[[], AsyncGenerator[list[Chunk], None]]
 Told: TypeAlias = tuple[int, list[Chunk]]
 
@@ -24,12 +27,11 @@ async def side_by_side(choices: Sequence[Choice]) -> AsyncGenerator[Told, None]:
             async for chunks in stream:
                 yield 0, chunks
         return
-    # As open as the mailboxes that fill it: an answer is bounded by its tokens.
-    box: asyncio.Queue[Told | asyncio.Task[None]] = asyncio.Queue()
+    box = _Box()
     gate = asyncio.Semaphore(AT_ONCE)
     tasks = [asyncio.create_task(_say(number, choice, gate, box)) for number, choice in enumerate(choices)]
     for task in tasks:
-        task.add_done_callback(box.put_nowait)
+        task.add_done_callback(box.ended)
     left = len(tasks)
     try:
         while left:
@@ -45,9 +47,28 @@ async def side_by_side(choices: Sequence[Choice]) -> AsyncGenerator[Told, None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _say(
-    number: int, choice: Choice, gate: asyncio.Semaphore, box: "asyncio.Queue[Told | asyncio.Task[None]]"
-) -> None:
+async def _say(number: int, choice: Choice, gate: asyncio.Semaphore, box: "_Box") -> None:
     async with gate, aclosing(choice()) as stream:
         async for chunks in stream:
-            box.put_nowait((number, chunks))
+            await box.put((number, chunks))
+
+
+class _Box:
+    """What was told and not yet read: at most BOX_LISTS lists, and each task once when it has ended."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Told | asyncio.Task[None]] = asyncio.Queue()
+        self._room = asyncio.Semaphore(BOX_LISTS)
+
+    async def put(self, told: Told) -> None:
+        await self._room.acquire()
+        self._queue.put_nowait(told)
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        self._queue.put_nowait(task)
+
+    async def get(self) -> Told | asyncio.Task[None]:
+        told = await self._queue.get()
+        if not isinstance(told, asyncio.Task):
+            self._room.release()
+        return told
