@@ -29,12 +29,12 @@ from replicas.cloud.release import CloudKind
 from replicas.engine import Engine
 from tests.deployments.served import Served
 from tests.deployments.served import serving as serving_edge
+from tests.documents import chapter
 from tests.replicas.engines import slot_engine, tiny
 from tests.router.translations import BODIES
 from tests.swarm.answerers import EchoAnswerer
 from tests.swarm.service import serving as serving_swarms
 
-ROOT = Path(__file__).parents[1]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 20
 LIMIT_S = 20.0
@@ -108,14 +108,14 @@ def test_whatever_is_sent_about_jobs_is_answered_as_the_document_says(tmp_path: 
         assert ended["GET /v1/swarms"][200]
 
 
-def test_the_document_is_one_and_has_every_path_of_the_readme(edge: Served, tmp_path: Path) -> None:
+def test_the_document_is_one_and_has_every_path_of_the_guide(edge: Served, tmp_path: Path) -> None:
     tree = httpx.get(f"{edge.url}/openapi.json", timeout=30).json()
     with serving_swarms(tmp_path, EchoAnswerer) as service:
         swarms = document(SwarmApi(service.port, 1000, 1.0).routes(), "0")
     for one in (tree, swarms):
         schemathesis.openapi.from_dict(one).validate()
     told = {re.sub(r"{\w+}", "{}", path) for path in [*tree["paths"], *fields(swarms["paths"])]}
-    table = (ROOT / "README.md").read_text("utf-8").split("| path | what it is |")[1].split("\n\n")[0]
+    table = chapter("docs/api.md", "## Endpoints")
     named = {re.sub(r"{\w+}", "{}", path) for path in re.findall(r"`(?:[A-Z]+ )(/[^`]*)`", table)}
     assert len(named) > 15
     assert named <= told

@@ -31,25 +31,13 @@ from deployments.replica_metrics import ReplicaMetrics
 from replicas.echo import EchoEngine
 from router.chain.metrics import ChainMetrics
 from router.journal.journal import Journal
+from tests.documents import DOCUMENTS, GUIDES, ROOT, blocks, chapter, prose
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "k8s" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
 PLACEHOLDERS = {"FILE.gguf": "model.gguf", "NAME": "echo", "JOB": "swarm_0", "ID": "talk", "FILE": "talk.kv"}
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in `language`."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
 def commands(program: str) -> list[list[str]]:
-    """Every command line of the README's shell blocks that begins with `program`, without it."""
+    """Every command line of the guides' shell blocks that begins with `program`, without it."""
     lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
     return [line[len(program.split()) :] for line in lines if line[: len(program.split())] == program.split()]
 
@@ -69,7 +57,7 @@ def parsed(words: list[str]) -> None:
     command.make_context("shoal", list(words))
 
 
-def test_every_shell_command_of_the_readme_exists_with_its_options() -> None:
+def test_every_shell_command_of_the_guides_exists_with_its_options() -> None:
     lines = commands("shoal")
     assert len(lines) >= 12
     for line in lines:
@@ -141,7 +129,7 @@ def sections(annotation: object) -> list[type[Section]]:
 
 
 def settings_keys(section: type[Section], path: str = "") -> Iterator[tuple[str, str]]:
-    """Every key under `section` with its default as the README writes it."""
+    """Every key under `section` with its default as the table writes it."""
     for name, field in section.model_fields.items():
         inner = [found for found in sections(field.annotation) if found is not section]
         if inner:
@@ -157,7 +145,7 @@ def settings_keys(section: type[Section], path: str = "") -> Iterator[tuple[str,
 
 
 def test_the_settings_table_is_the_settings_tree() -> None:
-    table = README.split("## Settings")[1].split("## ")[0]
+    table = chapter("docs/configuration.md", "# Settings")
     rows = re.findall(r"^\| `([a-z_.\[\]]+)` \| (`[^`]*`|required|empty) \| .+ \|$", table, re.MULTILINE)
     assert dict(rows) == dict(settings_keys(Settings))
 
@@ -173,21 +161,44 @@ def test_the_metrics_table_names_every_metric_and_alias() -> None:
     Journal(chains)
     own = (*IngressMetrics().registry.collect(), *chains.collect())
     names = {f.name + ("_total" if f.type == "counter" else "") for f in (*families, *own)}
-    table = README.split("## Metrics")[1].split("## ")[0]
+    table = chapter("docs/operations.md", "## Metrics")
     assert set(re.findall(r"`(shoal_\w+)`(?:,| \|)", table)) == {n for n in names if n.startswith("shoal_")}
     assert set(re.findall(r"`(vllm:\w+)`", table)) == {n for n in names if n.startswith("vllm:")}
 
 
 def test_the_table_of_faults_names_every_kind() -> None:
-    table = README.split("| fault |")[1].split("\n\n")[0]
+    table = chapter("docs/upstream.md", "# A cloud for tests").split("| fault |")[1].split("\n\n")[0]
     told_of = {kind for row in table.splitlines()[2:] for kind in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert told_of == {kind.value for kind in FaultKind}
 
 
+def anchors(document: Path) -> set[str]:
+    """The headings of `document` as links name them."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", document.read_text("utf-8")):
+            found = document.parent / target if target else document
+            assert found.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(found), f"{document.name}: {target}#{anchor}"
+
+
+def test_the_readme_leads_to_every_guide() -> None:
+    linked = set(re.findall(r"\]\((docs/\w+\.md)\)", chapter("README.md", "## Further")))
+    assert linked == {str(path.relative_to(ROOT)) for path in GUIDES if path.parent.name == "docs"}
+
+
+def test_the_figures_at_the_front_are_those_of_the_measurements() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|(.+)\|$", chapter("README.md", "## What it is measured against"), re.MULTILINE)
+    measured = chapter("docs/performance.md", "# Performance").splitlines()
+    assert len(rows) > 4
+    for name, figures in rows:
+        head = name.split(" (")[0].split(" over")[0].split(", the")[0]
+        known = {cell.strip() for row in measured if row.startswith(f"| {head}") for cell in row.split("|")}
+        assert {figure.strip() for figure in figures.split("|")} <= known, name
 
 
 def test_files_named_in_the_documents_exist() -> None:

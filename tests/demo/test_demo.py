@@ -1,8 +1,7 @@
-"""The demo and the README's commands on a real cluster with the real model."""
+"""The demo and the guides' code on a real cluster with the real model."""
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,18 +16,12 @@ from cluster.environment import shoal_home
 from cluster.planning import models_root
 from replicas.bundled import ensure_bundled
 from replicas.store import ModelStore
+from tests.documents import ROOT, blocks
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
 PROSE = "Herring swim in large shoals near the surface. Each fish watches its neighbours and turns when they turn. "
 SHOAL = [sys.executable, "-m", "cluster.cli"]
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in `language`."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +77,12 @@ def test_the_demo_reports_what_eight_agents_did(home: Path, port: int, texts: Pa
 
 
 @pytest.mark.parametrize("block", blocks("python"))
-def test_the_python_of_the_readme_runs(block: str, home: Path, port: int) -> None:
+def test_the_python_of_the_guides_runs(block: str, home: Path, port: int) -> None:
     printed = ran([sys.executable, "-c", block.replace("127.0.0.1:8000", f"127.0.0.1:{port}")], home, ROOT).stdout
     assert printed.strip()
 
 
-def test_the_swarm_file_of_the_readme_runs(home: Path, port: int, tmp_path: Path) -> None:
+def test_the_swarm_file_of_the_guides_runs(home: Path, port: int, tmp_path: Path) -> None:
     (swarm,) = [block for block in blocks("yaml") if "agents:" in block]
     (tmp_path / "swarm.yaml").write_text(swarm)
     (tmp_path / "docs").symlink_to(ROOT / "docs")
