@@ -20,7 +20,7 @@ from replicas.errors import NotFound
 from router.experiments.experiment import Experiment, Variant
 
 if TYPE_CHECKING:
-    from router.experiments.intervals import Estimate
+    from router.estimate import Estimate
     from router.experiments.report import Report
 
 experiments_app = typer.Typer(no_args_is_help=True, help="Experiments between policies, models and prompts.")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Column, Table
 from rich.text import Text
 
-from router.learned.bootstrap import Estimate
+from router.estimate import Estimate
 from router.learned.frontier import Point
 from router.learned.offpolicy import Value
 

@@ -27,7 +27,8 @@ from cluster.route_plot import draw
 from cluster.routing import routing_of
 from replicas.bundled import NAME
 from replicas.errors import ShoalError
-from router.learned.bootstrap import Estimate, mean_of
+from router.estimate import Estimate
+from router.learned.bootstrap import mean_of
 from router.learned.frontier import Cases, Point
 from router.learned.live import LOOK_S
 from router.learned.model import Model, write_model

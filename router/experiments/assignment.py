@@ -7,19 +7,10 @@ somebody takes part, and which variant it is then, are two hashes: a larger shar
 
 from hashlib import blake2b
 
-from router.call import Call
 from router.experiments.experiment import Experiment, Variant
-from router.openai.choices import first_id
 
 POINT_BYTES = 6
 """48 bits, which a float holds exactly."""
-
-
-def unit_of(call: Call) -> str:
-    """What keeps one variant: the session of `call`, else its key, else the request alone."""
-    if call.session_id is not None:
-        return f"session {call.session_id}"
-    return f"key {call.origin.payer.key_id}" if call.origin.payer.key_id else f"request {first_id(call.id)}"
 
 
 def variant_of(experiment: Experiment, unit: str) -> Variant | None:

@@ -7,18 +7,10 @@ are for proportions. Scores between 0 and 1 vary at most as much as those; for t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, sqrt
 from statistics import NormalDist
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value, and an interval round it."""
-
-    value: float
-    low: float
-    high: float
+from router.estimate import Estimate
 
 
 def wilson(mean: float, count: int, level: float) -> Estimate:

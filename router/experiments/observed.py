@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import fsum
 
 from router.journal.entry import JournalEntry, Outcome
-from router.openai.choices import first_id
+from router.unit import unit_of
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Observed:
 
     def add(self, entry: JournalEntry) -> None:
         """One decision."""
-        result, unit = entry.result, unit_of(entry)
+        result, unit = entry.result, unit_of(entry.session, entry.key_id, entry.id)
         self.decisions += 1
         self.cost_nano += result.cost_nano
         if result.outcome in (Outcome.ANSWERED, Outcome.BELOW_BAR):
@@ -82,10 +82,3 @@ class Observed:
             self.success.add(unit, entry.at + result.latency_s, float(result.is_success))
         if entry.feedback is not None:
             self.score.add(unit, entry.feedback.at, entry.feedback.score)
-
-
-def unit_of(entry: JournalEntry) -> str:
-    """What the variant was drawn for (router/experiments/assignment.py)."""
-    if entry.session:
-        return f"session {entry.session}"
-    return f"key {entry.key_id}" if entry.key_id else f"request {first_id(entry.id)}"

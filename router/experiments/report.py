@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from router.budget.money import usd_of
-from router.experiments.intervals import Estimate, difference, quantile, wilson
+from router.estimate import Estimate
+from router.experiments.intervals import difference, quantile, wilson
 from router.experiments.observed import Measure, Observed
 from router.experiments.sequential import Arm, SequentialTest
 from router.journal.entry import JournalEntry

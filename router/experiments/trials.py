@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from router.call import Call
-from router.experiments.assignment import unit_of, variant_of
+from router.experiments.assignment import variant_of
 from router.experiments.experiment import Experiment, Variant
 from router.experiments.prompt import takes_system, with_system
 from router.policy.decide import Policy
 from router.policy.decision import Decision, Trial
+from router.unit import unit_of
 
 
 class Experiments:
@@ -34,7 +35,7 @@ class Experiments:
         routes = {(one.name, v.name): self._sent(found, call, v, budget) for one in open_to for v in one.variants}
         if any(one.changes_routes for one in open_to):
             found = replace(found, odds=_odds(open_to, routes, found))
-        unit = unit_of(call)
+        unit = unit_of(call.session_id, call.origin.payer.key_id, call.id)
         for one in open_to:
             variant = variant_of(one, unit)
             if variant is not None:

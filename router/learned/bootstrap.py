@@ -1,9 +1,8 @@
 """Means with intervals, by drawing the same number of requests again and again, with replacement, from a seed."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from router.estimate import Estimate
 from router.learned.logistic import Array
 
 RESAMPLES = 1000
@@ -12,15 +11,6 @@ ENDS = (2.5, 97.5)
 
 MOST_NUMBERS = 2_000_000
 """Drawn at a time, so that a long log takes time and not memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure, and the ends of its interval of 95 %."""
-
-    value: float
-    low: float
-    high: float
 
 
 def sums(columns: Array, seed: int = 0) -> Array:

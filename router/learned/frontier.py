@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from router.learned.bootstrap import Estimate, counts, estimate, mean_of
+from router.estimate import Estimate
+from router.learned.bootstrap import counts, estimate, mean_of
 from router.learned.logistic import Array
 from router.learned.model import Model
 from router.learned.offpolicy import LOCAL, Log

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.errors import SettingsError
-from router.learned.bootstrap import Estimate, estimate, sums
+from router.estimate import Estimate
+from router.learned.bootstrap import estimate, sums
 from router.learned.logistic import Array, fit, sigmoid
 from router.learned.model import inputs_of
 from router.learned.traits import Traits

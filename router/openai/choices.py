@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from replicas.engine import Usage
+from router.answer_id import numbered_id
 from router.call import Call
 from router.sse import Json
 from router.translate.source import changed
@@ -21,17 +22,6 @@ MOST = 128
 def several(call: Call, count: int) -> tuple[Call, ...]:
     """`count` calls for as many answers to what `call` asks."""
     return (call,) if count == 1 else tuple(_numbered(call, number) for number in range(count))
-
-
-def numbered_id(id_: str, number: int) -> str:
-    """The id of one of several calls."""
-    return id_ if number == 0 else f"{id_}-{number}"
-
-
-def first_id(id_: str) -> str:
-    """The id of the first of several calls of which `id_` is one."""
-    first, _, number = id_.rpartition("-")
-    return first if number.isdecimal() and "-" in first else id_
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from replicas.engine import Message
 from replicas.errors import InvalidRequest
+from router.answer_id import numbered_id
 from router.body import Count, Flag, FormFields, SamplingFields, Stops, read, session_id
 from router.call import Call, RawPrompt
-from router.openai.choices import MOST, numbered_id, several
+from router.openai.choices import MOST, several
 from router.openai.limits import CompletionLimitFields
 from router.openai.request import StreamOptions, Wording, wants_usage
 from router.origin import origin_of

@@ -15,9 +15,10 @@ from json import dumps, loads
 from replicas.engine import Chunk, Final, Finish
 from replicas.errors import EngineFailed
 from router import sse
+from router.answer_id import numbered_id
 from router.call import Answer
 from router.openai.calls import CallWording
-from router.openai.choices import Tally, numbered_id
+from router.openai.choices import Tally
 from router.openai.errors import error_value
 from router.openai.logprobs import logprobs_value
 from router.openai.request import Wording

@@ -13,7 +13,7 @@ from replicas.engine import Message
 from router.anthropic.request import parse_messages
 from router.budget.payer import Payer
 from router.call import Call
-from router.experiments.assignment import point, unit_of, variant_of
+from router.experiments.assignment import point, variant_of
 from router.experiments.experiment import Experiment, Variant
 from router.experiments.prompt import with_system
 from router.experiments.trials import Experiments
@@ -24,6 +24,7 @@ from router.policy.condition import ALWAYS, one
 from router.policy.constraints import Like
 from router.policy.decision import Decision, Trial
 from router.policy.rule import POLICIES, PolicyName, Rule
+from router.unit import unit_of
 from tests.router.asked import ALL, HAIKU, OPUS, call, on_auto, policy
 
 SECRET = "jane@acme.com"
@@ -45,10 +46,14 @@ def decided(asked: Call, *experiments: Experiment, rules: tuple[Rule, ...] = ())
     return Experiments(experiments, policy(*rules)).decide(asked)
 
 
+def unit(asked: Call) -> str:
+    return unit_of(asked.session_id, asked.origin.payer.key_id, asked.id)
+
+
 def seated(experiment: Experiment, name: str) -> Call:
     """A request that gets the variant `name`."""
     calls = (replace(call(), session_id=str(number)) for number in range(1000))
-    return next(asked for asked in calls if ran(experiment, unit_of(asked)) == name)
+    return next(asked for asked in calls if ran(experiment, unit(asked)) == name)
 
 
 def test_a_variant_is_the_same_in_every_process_and_version() -> None:
@@ -81,10 +86,10 @@ def test_two_experiments_draw_apart() -> None:
 
 def test_a_conversation_keeps_its_variant_else_a_key_does_else_a_request_is_alone() -> None:
     key = Origin(payer=Payer("k1", "name"))
-    assert unit_of(replace(call(origin=key), session_id="s")) == "session s"
-    assert unit_of(call(origin=key)) == "key k1"
-    assert unit_of(call()) == "request call-1"
-    assert {unit_of(one) for one in several(replace(call(), id="chatcmpl-0123"), 3)} == {"request chatcmpl-0123"}
+    assert unit(replace(call(origin=key), session_id="s")) == "session s"
+    assert unit(call(origin=key)) == "key k1"
+    assert unit(call()) == "request call-1"
+    assert {unit(one) for one in several(replace(call(), id="chatcmpl-0123"), 3)} == {"request chatcmpl-0123"}
 
 
 def test_a_variant_sends_its_requests_elsewhere_and_the_decision_says_so() -> None:
