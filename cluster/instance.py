@@ -31,7 +31,7 @@ class Instance:
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"  # noqa: S104
+        return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"  # noqa: S104 - compared, not bound
 
     def process(self) -> psutil.Process | None:
         """Its process, if it still runs."""

@@ -149,7 +149,7 @@ def _stop(*, is_own_cluster: bool) -> None:
         if ray.is_initialized() and is_own_cluster:
             _drain()  # the rest of Serve ends with the cluster
         elif ray.is_initialized():
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            serve.shutdown()  # type: ignore[no-untyped-call]  # of Ray, which has no types there
     except Exception:
         logger.exception("Serve did not shut down cleanly")
     family = psutil.Process().children(recursive=True)

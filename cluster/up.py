@@ -75,7 +75,7 @@ def run_detached(arguments: list[str], home: Path, host: str, port: int) -> inst
     place.mkdir(parents=True, exist_ok=True)
     log = place / "up.log"
     with log.open("wb") as sink:
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "cluster.cli", "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=sink,

@@ -98,7 +98,7 @@ class PoolClient:
         finally:
             del self._mailboxes[generation.id]
             if not is_done:
-                response.cancel()  # type: ignore[no-untyped-call]
+                response.cancel()  # type: ignore[no-untyped-call]  # of Ray, which has no types there
             outcome.cancel()
 
     async def ask(self, replica_id: str, timeout_s: float, method: str, *arguments: object) -> object:
@@ -199,7 +199,7 @@ class PoolClient:
 
     async def _drained(self, replica_id: str) -> None:
         """Returns when the replica is not listed and nothing that began while it was is under way any more."""
-        while replica_id in self._listed or not self._owed[replica_id].isdisjoint(self._mailboxes):  # noqa: ASYNC110
+        while replica_id in self._listed or not self._owed[replica_id].isdisjoint(self._mailboxes):  # noqa: ASYNC110 - two things, of which neither tells
             await asyncio.sleep(REOPEN_WAIT_S)
 
     async def _read(self, replica_id: str) -> None:
@@ -211,7 +211,7 @@ class PoolClient:
         except (RayError, RayServeException) as broken:
             logger.warning("token stream of replica %s broke: %s", replica_id, type(broken).__name__)
         finally:
-            stream.cancel()  # type: ignore[no-untyped-call]
+            stream.cancel()  # type: ignore[no-untyped-call]  # of Ray, which has no types there
 
     def _deliver(self, items: list[WireChunk]) -> None:
         for item in items:

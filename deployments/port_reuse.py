@@ -22,7 +22,7 @@ def reuse_port() -> None:
     """Make Serve's server in this process bind with SO_REUSEADDR. Not SO_REUSEPORT: two services must not share one.
     What it passes on goes through OwnWatch."""
     setattr(http_util, "set_socket_reuse_port", _reuse_address)  # noqa: B010 - a function of Ray's
-    setattr(replica, "start_asgi_http_server", _start_server)  # noqa: B010
+    setattr(replica, "start_asgi_http_server", _start_server)  # noqa: B010 - another
 
 
 def _reuse_address(listener: socket.socket) -> bool:

@@ -55,7 +55,7 @@ def pip_download(directory: Path, progress: Progress) -> Path:
     # pip downloads into its temporary directory first: with that in ours, what has come so far can be counted.
     environment = {**os.environ, "TMPDIR": str(directory)}
     with log.open("wb") as output:
-        pip = subprocess.Popen(command, stdout=output, stderr=output, env=environment)  # noqa: S603
+        pip = subprocess.Popen(command, stdout=output, stderr=output, env=environment)  # noqa: S603 - our own words
         code = _wait(pip, directory, progress)
     wheels = list(directory.glob("*.whl"))
     if code or not wheels:

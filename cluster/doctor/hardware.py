@@ -49,14 +49,14 @@ def memory(host: Host) -> Iterator[Finding]:
         yield noted(_AREA, "memory", words, fix if free < _GOOD_MEMORY_BYTES else "")
 
 
-def shared_memory(needed_bytes: int, folder: Path = Path("/dev/shm")) -> Iterator[Finding]:  # noqa: S108
+def shared_memory(needed_bytes: int, folder: Path = Path("/dev/shm")) -> Iterator[Finding]:  # noqa: S108 - where Linux has it
     """Where Ray keeps objects. Smaller than it asks for, Ray falls back to files on disk."""
     if not folder.is_dir():
         return
     free = psutil.disk_usage(str(folder)).free
     words = f"{free / _GIB:.2f} GiB free, Ray is given {needed_bytes / _GIB:.2f}"
     fix = "start the container with --shm-size=1g (in Kubernetes: an emptyDir of medium Memory on /dev/shm)"
-    yield found(_AREA, "/dev/shm", words, fix if free < needed_bytes else "")  # noqa: S108
+    yield found(_AREA, "/dev/shm", words, fix if free < needed_bytes else "")  # noqa: S108 - likewise
 
 
 def disk(home: Path) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ def providers(model: Path | None, deadline_s: float = DEADLINE_S) -> Iterator[Fi
 def tried(provider: Provider, command: Sequence[str], deadline_s: float, what: str) -> Finding:
     """How `command`, which probes `provider`, ended."""
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)  # noqa: S603
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)  # noqa: S603 - our own words
     except subprocess.TimeoutExpired:
         return found(_AREA, provider.name, f"no answer within {deadline_s:g} s", _fix(provider))
     if ended.returncode < 0:

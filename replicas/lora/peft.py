@@ -112,7 +112,7 @@ def _config(path: Path) -> _Config:
 
 def _tensors(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
-        read: list[tuple[str, dict[str, object]]] = deserialize((path / TENSORS).read_bytes())  # type: ignore[no-untyped-call]
+        read: list[tuple[str, dict[str, object]]] = deserialize((path / TENSORS).read_bytes())  # type: ignore[no-untyped-call]  # of safetensors, which has no types
     except OSError as error:
         raise ModelImportError(str(path), f"{TENSORS} cannot be read ({error.strerror})") from error
     except SafetensorError as error:

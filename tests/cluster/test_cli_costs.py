@@ -26,7 +26,7 @@ costs:
 def entry(model: str, day: date = TODAY, cost_nano: int = 0, **names: str) -> Entry:
     named = {"key_id": "k", "job": "", "agent": "", "rule": "policy cheapest", **names}
     sums = {"answers": 2, "prompt": 30, "cached": 10, "generated": 4, "baseline_nano": 500_000_000}
-    return Entry(day=day.isoformat(), model=model, cost_nano=cost_nano, **named, **sums)  # type: ignore[arg-type]
+    return Entry(day=day.isoformat(), model=model, cost_nano=cost_nano, **named, **sums)  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.fixture

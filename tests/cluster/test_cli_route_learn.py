@@ -199,7 +199,7 @@ def test_a_picture_is_drawn_where_matplotlib_is_and_asked_for_where_it_is_not(sh
     shell("route", "train", "--data", "train.jsonl")
     ended = shell("route", "report", "--data", "test.jsonl", "--plot", "frontier.png")
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401 - whether it is there
     except ImportError:
         assert (ended.status, "pip install -e '.[bench]'" in ended.err) == (1, True)
     else:

@@ -68,9 +68,9 @@ def test_streamed_choices_are_the_whole_ones_told_apart_by_their_index(gpt: open
         "max_tokens": 10,
         "stream_options": {"include_usage": True},
     }
-    whole = gpt.chat.completions.create(**{**asked, "stream_options": None})  # type: ignore[call-overload]
+    whole = gpt.chat.completions.create(**{**asked, "stream_options": None})  # type: ignore[call-overload]  # fields by name
     texts, ends, usage = ["", "", ""], [""] * 3, None
-    for chunk in gpt.chat.completions.create(**asked, stream=True):  # type: ignore[call-overload]
+    for chunk in gpt.chat.completions.create(**asked, stream=True):  # type: ignore[call-overload]  # fields by name
         usage = chunk.usage or usage
         for choice in chunk.choices:
             texts[choice.index] += choice.delta.content or ""
@@ -160,8 +160,8 @@ def test_a_bare_text_goes_on_and_can_be_said_again(gpt: openai.OpenAI) -> None:
 def test_a_bare_text_has_no_chat_template_and_its_tokens_may_be_sent_instead(gpt: openai.OpenAI) -> None:
     ids = ChatTokenizer(tiny().directory).encode_prompt("<|im_start|>user\nthe user<|im_end|>\n")
     asked = {"model": "real", "max_tokens": 8, "temperature": 0}
-    by_text = gpt.completions.create(prompt="<|im_start|>user\nthe user<|im_end|>\n", **asked)  # type: ignore[call-overload]
-    by_ids = gpt.completions.create(prompt=list(ids), **asked)  # type: ignore[call-overload]
+    by_text = gpt.completions.create(prompt="<|im_start|>user\nthe user<|im_end|>\n", **asked)  # type: ignore[call-overload]  # fields by name
+    by_ids = gpt.completions.create(prompt=list(ids), **asked)  # type: ignore[call-overload]  # fields by name
     assert by_text.choices[0].text == by_ids.choices[0].text
     assert by_text.usage.prompt_tokens == by_ids.usage.prompt_tokens == len(ids)
 
@@ -179,8 +179,8 @@ def test_many_prompts_are_answered_in_order_with_their_scores(gpt: openai.OpenAI
 
 def test_a_streamed_completion_has_its_stop_string_where_that_is_asked_for(gpt: openai.OpenAI) -> None:
     asked = {"model": "echo", "prompt": "one STOP two", "max_tokens": 50, "stop": "STOP"}
-    parts = list(gpt.completions.create(**asked, stream=True))  # type: ignore[call-overload]
-    kept = gpt.completions.create(**asked, extra_body={"include_stop_str_in_output": True})  # type: ignore[call-overload]
+    parts = list(gpt.completions.create(**asked, stream=True))  # type: ignore[call-overload]  # fields by name
+    kept = gpt.completions.create(**asked, extra_body={"include_stop_str_in_output": True})  # type: ignore[call-overload]  # fields by name
     assert "".join(part.choices[0].text for part in parts) == "one "
     assert parts[-1].choices[0].finish_reason == kept.choices[0].finish_reason == "stop"
     assert kept.choices[0].text == "one STOP"

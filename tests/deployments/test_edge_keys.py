@@ -86,7 +86,7 @@ def test_both_sdks_get_in_with_a_key_and_raise_their_own_errors_without(closed: 
     with anthropic.Anthropic(base_url=closed.url, api_key=text) as client:
         assert client.messages.create(model="echo", max_tokens=5, messages=[{"role": "user", "content": "hi"}]).content
     with openai.OpenAI(base_url=f"{closed.url}/v1", api_key=text) as asked:
-        assert asked.chat.completions.create(model="echo", messages=messages).choices  # type: ignore[arg-type]
+        assert asked.chat.completions.create(model="echo", messages=messages).choices  # type: ignore[arg-type]  # turns as JSON has them
     with anthropic.Anthropic(base_url=closed.url, api_key="x") as client, pytest.raises(anthropic.AuthenticationError):
         client.models.list()
     with (

@@ -41,7 +41,7 @@ def asked(id_: str = "one", text: str = "the user and the system", **sampling: o
 
 
 def sampled(**fields: object) -> Sampling:
-    return replace(Sampling(max_tokens=16), **fields)  # type: ignore[arg-type]
+    return replace(Sampling(max_tokens=16), **fields)  # type: ignore[arg-type]  # fields by name
 
 
 class Inbox:

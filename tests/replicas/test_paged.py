@@ -39,7 +39,7 @@ def engine() -> Iterator[PagedEngine]:
 
 
 def chosen(request: Generation, **fields: object) -> Generation:
-    return replace(request, **fields)  # type: ignore[arg-type]
+    return replace(request, **fields)  # type: ignore[arg-type]  # fields by name
 
 
 def test_greedy_answers_are_those_of_the_slot_engine(engine: PagedEngine) -> None:
@@ -150,7 +150,7 @@ def test_an_unreadable_configuration_is_told(tmp_path: Path, content: str | None
 @pytest.mark.parametrize("field_", ["slots", "max_len", "queue_limit", "threads"])
 def test_sizes_that_cannot_work_name_the_setting(field_: str) -> None:
     with pytest.raises(SettingsError, match=field_):
-        PagedConfig(**{field_: 0})  # type: ignore[arg-type]
+        PagedConfig(**{field_: 0})  # type: ignore[arg-type]  # fields by name
 
 
 @dataclass

@@ -159,7 +159,7 @@ def test_one_that_is_not_a_number_is_an_error(engine: SlotEngine, monkeypatch: p
     embed = Forward.embed
 
     def poisoned(*args: object) -> NDArray[np.float32]:
-        hidden = embed(*args)  # type: ignore[arg-type]
+        hidden = embed(*args)  # type: ignore[arg-type]  # passed on as they came
         hidden[-1, 3] = np.nan
         return hidden
 

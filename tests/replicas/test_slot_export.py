@@ -106,4 +106,4 @@ def test_missing_weights_fail_the_start_and_say_so(folder: Path) -> None:
 @pytest.mark.parametrize("sizes", [{"slots": 0}, {"threads": 0}, {"prefill_chunk": 3}, {"max_len": 1}])
 def test_sizes_that_cannot_work_name_the_setting(sizes: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match=next(iter(sizes))):
-        SlotConfig(**sizes)  # type: ignore[arg-type]
+        SlotConfig(**sizes)  # type: ignore[arg-type]  # fields by name

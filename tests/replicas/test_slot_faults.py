@@ -40,7 +40,7 @@ def test_a_run_that_throws_once_costs_nobody_anything(monkeypatch: pytest.Monkey
     def broken(*args: object) -> object:
         if next(calls) == 3:
             raise RuntimeError("the run broke")
-        return decode(*args)  # type: ignore[arg-type]
+        return decode(*args)  # type: ignore[arg-type]  # passed on as they came
 
     engine = slot_engine(2)
     monkeypatch.setattr(Forward, "decode", broken)
@@ -59,7 +59,7 @@ def test_a_row_that_makes_runs_throw_fails_alone(monkeypatch: pytest.MonkeyPatch
     def broken(self: Forward, row: int, tokens: list[int], lengths: Lengths, *lane: object) -> NDArray[np.float32]:
         if max(lengths) >= 60:
             raise RuntimeError("too long for this kernel")
-        return decode(self, row, tokens, lengths, *lane)  # type: ignore[arg-type]
+        return decode(self, row, tokens, lengths, *lane)  # type: ignore[arg-type]  # passed on as they came
 
     expected = _alone(20)
     monkeypatch.setattr(Forward, "decode", broken)
@@ -98,7 +98,7 @@ def test_a_row_that_is_not_a_number_fails_alone_and_is_not_kept(monkeypatch: pyt
     decode = Forward.decode
 
     def poisoned(self: Forward, row: int, tokens: list[int], lengths: Lengths, *lane: object) -> NDArray[np.float32]:
-        logits = decode(self, row, tokens, lengths, *lane)  # type: ignore[arg-type]
+        logits = decode(self, row, tokens, lengths, *lane)  # type: ignore[arg-type]  # passed on as they came
         logits[[length >= 60 for length in lengths], 5] = np.nan
         return logits
 

@@ -96,7 +96,7 @@ def test_a_call_takes_as_many_tokens_as_there_is_room_for(engine: SlotEngine, mo
 
     def noted(self: Forward, row: int, tokens: tuple[int, ...], *rest: object) -> object:
         sizes.append(len(tokens))
-        return verify(self, row, tokens, *rest)  # type: ignore[arg-type]
+        return verify(self, row, tokens, *rest)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(Forward, "verify", noted)
     collect(engine, Kind(prompt(20), SEEDED, CHAINED).named("one"))
@@ -218,7 +218,7 @@ def test_a_run_that_is_not_a_number_fails_its_request_alone(
     verify = Forward.verify
 
     def poisoned(*args: object) -> NDArray[np.float32]:
-        logits = verify(*args)  # type: ignore[arg-type]
+        logits = verify(*args)  # type: ignore[arg-type]  # passed on as they came
         logits[place:] = np.nan
         return logits
 

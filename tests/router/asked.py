@@ -48,7 +48,7 @@ def at_noon(zone: ZoneInfo) -> datetime:
 
 def policy(*rules: Rule, candidates: tuple[Candidate, ...] = ALL, **more: object) -> Policy:
     """A policy of `rules`; `more` are fields of the routing."""
-    return Policy(Routing(candidates, rules, **more), clock=at_noon, sees_all=True)  # type: ignore[arg-type]
+    return Policy(Routing(candidates, rules, **more), clock=at_noon, sees_all=True)  # type: ignore[arg-type]  # fields by name
 
 
 def on_auto(condition: Condition) -> Condition:

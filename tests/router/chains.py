@@ -55,7 +55,7 @@ def skipping(test: Coroutine[object, object, T]) -> T:
 
 def chunk(text: str = "", tokens: int | None = None, **more: object) -> Chunk:
     """A piece of an answer; `more` are fields of a Chunk."""
-    return Chunk("g", text, int(bool(text)) if tokens is None else tokens, **more)  # type: ignore[arg-type]
+    return Chunk("g", text, int(bool(text)) if tokens is None else tokens, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def end(finish: Finish = Finish.END, error: ShoalError | None = None) -> Chunk:
@@ -112,7 +112,7 @@ def scripted(of: Link) -> Scripted:
 
 def link(pool: str, *scripts: list[Step], gate: Gate | None = None, **more: object) -> Link:
     """A link to a scripted backend; `more` are fields of the link."""
-    return Link(pool, Scripted(list(scripts)), gate, **more)  # type: ignore[arg-type]
+    return Link(pool, Scripted(list(scripts)), gate, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def asks(of: Link) -> list[tuple[float, float]]:
@@ -165,6 +165,6 @@ def ran(*links: Link, **more: object) -> Told:
     """What comes of a request along `links`, on a chain of its own; `more` are fields of what is asked."""
 
     async def test() -> Told:
-        return await told(Asked(links, **more))  # type: ignore[arg-type]
+        return await told(Asked(links, **more))  # type: ignore[arg-type]  # fields by name
 
     return skipping(test())

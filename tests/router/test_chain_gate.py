@@ -36,7 +36,7 @@ REFUSAL = "I\u2019m sorry, but I can't help with that."
 
 
 def call(grammar: Grammar | None = None, tools: tuple[Tool, ...] = (), mode: str = "auto", name: str = "") -> Call:
-    choice = ToolChoice(mode, name)  # type: ignore[arg-type]
+    choice = ToolChoice(mode, name)  # type: ignore[arg-type]  # a mode by its name
     return Call("c", None, (Message("user", "hi"),), Sampling(9), tools=tools, tool_choice=choice, grammar=grammar)
 
 

@@ -134,7 +134,7 @@ def test_scores_stand_side_by_side_with_the_place_of_each_token() -> None:
 def test_the_places_of_tokens_go_on_through_a_stream() -> None:
     reply = parsed(logprobs=1, stream=True).reply
     raw = reply.begin(1) + b"".join(reply.feed([chunk]) for chunk in scored("ab", "c", "def"))
-    offsets = [event["choices"][0]["logprobs"] for event in events(raw)]  # type: ignore[index]
+    offsets = [event["choices"][0]["logprobs"] for event in events(raw)]  # type: ignore[index]  # parsed JSON
     assert [one["text_offset"] for one in offsets if one] == [[0], [2], [3]]
 
 
@@ -147,7 +147,7 @@ def test_a_stream_of_several_choices_ends_once_when_all_have() -> None:
     found = events(b"".join(parts))
     texts = {0: "", 1: ""}
     for event in found:
-        for choice in event["choices"]:  # type: ignore[attr-defined]
+        for choice in event["choices"]:  # type: ignore[attr-defined]  # parsed JSON
             texts[choice["index"]] += choice["text"]
     assert texts == {0: "ax", 1: "by"}
     assert found[-1]["usage"] == {

@@ -212,7 +212,7 @@ def test_a_cloud_of_anthropics_dialect_is_sent_the_same(before: Mapping[str, obj
     body = {"model": "auto", "max_tokens": 5, "messages": [USER], **before}
     changed = with_system(parse_messages(json.dumps(body).encode(), {}, "c"), PREFIX)
     assert changed.source is not None
-    assert json.loads(changed.source.body) == {**body, **after}  # type: ignore[dict-item]
+    assert json.loads(changed.source.body) == {**body, **after}  # type: ignore[dict-item]  # a mapping by its parameters
     again = parse_messages(changed.source.body, {}, "c")
     assert words(again) == words(changed)
 

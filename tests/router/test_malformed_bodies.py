@@ -200,14 +200,14 @@ def accepts_or_refuses(raw: bytes) -> None:
         try:
             call = dialect.parse(raw, {}).call
         except InvalidRequest as error:
-            assert error.message  # noqa: PT017  both outcomes are right; a third would raise
+            assert error.message  # noqa: PT017 - both outcomes are right; a third would raise
         else:
             assert call.messages
             assert all(isinstance(cast(object, m.content), str) for m in call.messages)
     try:
         assert parse_count(raw, {}).messages
     except InvalidRequest as error:
-        assert error.message  # noqa: PT017
+        assert error.message  # noqa: PT017 - likewise
 
 
 @settings(deadline=None, max_examples=300)

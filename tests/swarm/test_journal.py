@@ -11,7 +11,7 @@ from replicas.errors import SettingsError
 
 
 def record(job_id: str, **fields: object) -> JobRecord:
-    return replace(JobRecord(job_id, "a name", ("r",), 2, created_at=1.0), **fields)  # type: ignore[arg-type]
+    return replace(JobRecord(job_id, "a name", ("r",), 2, created_at=1.0), **fields)  # type: ignore[arg-type]  # fields by name
 
 
 def output(agent: int, words: str = "ä\x00", error: str | None = None) -> Output:

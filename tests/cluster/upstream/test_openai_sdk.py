@@ -78,7 +78,7 @@ def test_a_tool_loop_ends_with_an_answer(gpt: openai.OpenAI) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call.model_dump()]},
         {"role": "tool", "tool_call_id": call.id, "content": "42"},
     ]
-    last = gpt.chat.completions.create(model="gpt-test", messages=turns, tools=[FIND])  # type: ignore[arg-type]
+    last = gpt.chat.completions.create(model="gpt-test", messages=turns, tools=[FIND])  # type: ignore[arg-type]  # turns as JSON has them
     assert (last.choices[0].finish_reason, last.choices[0].message.tool_calls) == ("stop", None)
 
 

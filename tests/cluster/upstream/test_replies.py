@@ -46,7 +46,7 @@ SCHEMAS = st.recursive(
 
 
 def asked(question: str, **more: object) -> Asked:
-    return Asked(Dialect.OPENAI, "m", question, question, **more)  # type: ignore[arg-type]
+    return Asked(Dialect.OPENAI, "m", question, question, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def said(question: str, entry: AnswerEntry | None = None, **more: object) -> Reply:

@@ -27,7 +27,7 @@ def scene(path: str = "/v1/messages", headers: dict[str, str] | None = None, **a
         "prompt": "so: why?",
     }
     is_inference = path in ("/v1/messages", "/v1/chat/completions")
-    return Scene(path, is_inference, headers or {}, Asked(**{**facts, **asked}))  # type: ignore[arg-type]
+    return Scene(path, is_inference, headers or {}, Asked(**{**facts, **asked}))  # type: ignore[arg-type]  # fields by name
 
 
 def drawn(script: str, scenes: list[Scene]) -> list[bool]:
