@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 experiments_app = typer.Typer(no_args_is_help=True, help="Experiments between policies, models and prompts.")
 
 DAY_S = 86_400.0
-FROM_THE_BEGINNING = (
-    "The p-values hold whenever and however often this is looked at, while the journal has the whole experiment."
+WHOLE = (
+    "The p-values hold whenever and however often this is looked at: they read the first value of each session, key or "
+    "request alone, which no later score changes."
 )
-CUT = "The p-values hold only for the whole experiment, without --days."
+IN_PART = "The p-values hold only for the whole experiment, without --days."
 DAYS_HELP = "So far back; default: all that is kept."
 DaysOption = Annotated[float | None, typer.Option("--days", min=0.001, max=3660, help=DAYS_HELP)]
 
@@ -69,14 +71,26 @@ def report_command(
     since = 0.0 if days is None else time.time() - days * DAY_S
     with opened(config) as store:
         found = report(name, names, store.decisions.since(since, name), level)
+        cut_at = store.decisions.cut_at(name)
+    stands, words = standing(days, cut_at)
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "p_values_hold": stands, "p_values": words})
         return
     out.print(variant_table(found))
     out.print(comparison_table(found))
-    out.print(
-        f"Intervals of {level:.0%} are for one look. {FROM_THE_BEGINNING if days is None else CUT}", highlight=False
-    )
+    out.print(f"Intervals of {level:.0%} are for one look. {words}", highlight=False)
+
+
+def standing(days: float | None, cut_at: float | None) -> tuple[bool, str]:
+    """Whether the p-values of a report hold that goes so far back, of an experiment whose decisions up to `cut_at`
+    (seconds since 1970) may be gone; and for what, in words."""
+    if cut_at is not None:
+        day = datetime.fromtimestamp(cut_at, UTC).date()
+        return False, (
+            f"The p-values do not hold: decisions of this experiment up to {day} are no longer in the journal "
+            "(journal.keep_experiment_days, journal.keep_rows). An experiment of a new name begins anew."
+        )
+    return (True, WHOLE) if days is None else (False, IN_PART)
 
 
 def configured(config: Path | None) -> tuple[Experiment, ...]:

@@ -4,6 +4,7 @@ What is learned from is the journal of decisions with the scores that callers ga
 (cluster/route_cases.py).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,8 @@ from cluster.route_plot import draw
 from cluster.routing import routing_of
 from cluster.settings import Settings, load_settings
 from replicas.errors import SettingsError
-from router.journal.entry import JournalEntry
-from router.learned.examples import cloud_quality, examples_of, logged_of, most_scored
+from router.learned.cloud_quality import CloudBy, cloud_quality
+from router.learned.examples import Heard, examples_of, logged_of, most_scored
 from router.learned.frontier import Cases, estimated, served
 from router.learned.model import Model, read_model, write_model
 from router.learned.offpolicy import Log
@@ -41,6 +42,15 @@ FileOption = Annotated[
 ]
 ThresholdOption = Annotated[float | None, typer.Option("--threshold", min=0, max=1, help="Default as in the settings.")]
 
+CLOUD_BY: Mapping[CloudBy, str] = {
+    "labels": "on the same requests",
+    "odds": "on requests like those that the local model was scored on, by the odds in the journal",
+    "mean": "the plain mean of what was sent there, which may be harder than what the local model was scored on: "
+    "routing.learned.explore would tell",
+    "assumed": "taken for granted: none of its answers was scored",
+}
+OF_CLOUD = {"cloud_quality", "cloud_by"}
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -56,20 +66,19 @@ class Source:
         settings = load_settings(config)
         return cls(settings, routing_of(settings), since)
 
-    def scored(self) -> list[JournalEntry]:
-        """What of the journal says how good an answer was. Raises Unavailable, SettingsError."""
+    def heard(self) -> Heard:
+        """What the journal says of how good answers were. Raises Unavailable, SettingsError."""
         at = 0.0 if self.since is None else self.since.replace(tzinfo=UTC).timestamp()
         store = open_store(store_address(self.settings, shoal_home()))
         try:
-            found = store.decisions.since(at)
-            return [one for one in found if one.feedback is not None or any(t.check for t in one.result.tries)]
+            return Heard.of(store.decisions.since(at))
         finally:
             store.close()
 
     def log(self, model: Model) -> tuple[Log, int]:
         """What of the journal says how policies compare that `model` did not learn from; and how much it may have
         learned from. Raises Unavailable, SettingsError."""
-        entries = self.scored()
+        entries = self.heard().entries
         later = [one for one in entries if one.at > model.file.until]
         try:
             return Log.of(list(logged_of(later, self.is_cloud))), len(entries) - len(later)
@@ -121,7 +130,7 @@ def train(
     out.print(
         f"{target}: will {name} do? From {summary.examples} examples, of which it did {summary.good_share:.0%}\n"
         f"held out: Brier {summary.brier:.3f} (the share alone {summary.brier_of_share:.3f}), ECE {summary.ece:.3f}, "
-        f"AUC {summary.auc:.3f}",
+        f"AUC {summary.auc:.3f}\n{of_cloud(model)}",
         highlight=False,
         markup=False,
     )
@@ -129,15 +138,22 @@ def train(
         err.print("no threshold keeps routing.learned.quality: nothing would go to the local model", markup=False)
 
 
+def of_cloud(model: Model) -> str:
+    """What a model takes the cloud's quality to be, and how that is known."""
+    summary = model.file.summary
+    told = f"{summary.cloud_quality:.3f}, {CLOUD_BY[summary.cloud_by]}"
+    return f"the cloud's quality, which the threshold for routing.learned.quality goes by: {told}"
+
+
 def _trained(source: Source, data: Path | None, local: str | None) -> Model:
     first = next(one.name for one in source.routing.candidates if one.is_local)
     if data is not None:
         requests = labelled(data, source.routing)
         return trained(examples_in(requests), local or first, cloud_quality_in(requests))
-    entries = source.scored()
-    name = local or most_scored(entries, source.is_cloud) or first
-    until = max((one.at for one in entries), default=0.0)
-    return trained(list(examples_of(entries, name)), name, cloud_quality(entries, source.is_cloud), until)
+    heard = source.heard()
+    name = local or most_scored(heard.entries, source.is_cloud) or first
+    until = max((one.at for one in heard.entries), default=0.0)
+    return trained(list(examples_of(heard, name)), name, cloud_quality(heard.entries, source.is_cloud), until)
 
 
 def evaluate(
@@ -190,14 +206,15 @@ def _from_journal(source: Source, model: Model, threshold: float, *, as_json: bo
     }
     if as_json:
         by_name = {name: {"quality": asdict(good), "cost_usd": asdict(usd)} for name, (good, usd) in values.items()}
-        print_json(
-            {"decisions": len(told), "left_out": log.left_out, "learned_from": learned_from, "policies": by_name}
-        )
+        numbers = {"decisions": len(told), "left_out": log.left_out, "learned_from": learned_from}
+        print_json({**numbers, **model.file.summary.model_dump(include=OF_CLOUD), "policies": by_name})
         return
     out.print(
         f"{len(told)} scored decisions that could have gone otherwise; {log.left_out} others are left out, and "
-        f"{learned_from} that the model may have learned from"
+        f"{learned_from} that the model may have learned from",
+        highlight=False,
     )
+    out.print(of_cloud(model), highlight=False, markup=False)
     out.print(values_table(values))
 
 
@@ -216,10 +233,11 @@ def report(
         cases = Cases(cases_in(labelled(data, source.routing), source.routing, data))
         points = list(cases.points(model, source.threshold(model, None)))
     else:
-        points = list(estimated(source.log(model)[0], model))
+        points = list(estimated(source.log(model)[0], model, source.threshold(model, None)))
     if plot is not None:
         draw(points, f"{model.file.local}: quality against cost", plot)
     if as_json:
-        print_json({"points": [asdict(one) for one in points]})
+        print_json({"points": [asdict(one) for one in points], **model.file.summary.model_dump(include=OF_CLOUD)})
         return
     out.print(frontier_table(points))
+    out.print(of_cloud(model), highlight=False, markup=False)

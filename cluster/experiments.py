@@ -7,7 +7,7 @@ refused here is an experiment that could then have nobody in it, and one whose o
 import difflib
 from collections.abc import Iterator
 
-from cluster.experiments_settings import ExperimentSettings, JournalSettings, VariantSettings
+from cluster.experiments_settings import ExperimentSettings, VariantSettings
 from cluster.routing import Names
 from cluster.settings import Settings
 from replicas.errors import SettingsError
@@ -30,9 +30,12 @@ def experiments_of(settings: Settings, routing: Routing) -> tuple[Experiment, ..
     return made
 
 
-def retention_of(written: JournalSettings) -> Retention | None:
+def retention_of(settings: Settings) -> Retention | None:
     """How much of the journal is kept; None: it is off."""
-    return Retention(written.keep_days, written.keep_rows) if written.enabled else None
+    written, experiments = settings.journal, tuple(one.name for one in settings.experiments)
+    if not written.enabled:
+        return None
+    return Retention(written.keep_days, written.keep_rows, experiments, written.keep_experiment_days)
 
 
 def _experiment(written: ExperimentSettings, names: Names) -> Experiment:

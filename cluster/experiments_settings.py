@@ -11,12 +11,14 @@ SYSTEM_CHARS = 20_000
 
 
 class JournalSettings(Section):
-    """Whether decisions are kept, without a word of what was asked, for how many days, and how many. `journal: off` is
+    """Whether decisions are kept, without a word of what was asked, for how many days, and how many; those of the
+    experiments in the settings stay for `keep_experiment_days`, and as many of them again. `journal: off` is
     short for `enabled: false`."""
 
     enabled: bool = True
     keep_days: float = Field(30.0, gt=0, le=3660)
     keep_rows: int = Field(1_000_000, ge=1, le=1_000_000_000)
+    keep_experiment_days: float = Field(180.0, gt=0, le=3660)
 
     @model_validator(mode="before")
     @classmethod

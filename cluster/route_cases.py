@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cluster.route_request import call_of_body, call_of_prompt
 from replicas.errors import InvalidRequest, SettingsError
 from router.call import Call
+from router.learned.cloud_quality import UNKNOWN, CloudQuality
 from router.learned.frontier import Case
 from router.learned.training import Example
 from router.learned.traits import Traits, traits_of
@@ -84,10 +85,10 @@ def examples_in(requests: Sequence[Labelled]) -> list[Example]:
     return [Example(one.traits, one.local) for one in requests]
 
 
-def cloud_quality_in(requests: Sequence[Labelled]) -> float:
-    """The mean quality of the cloud's answers; 1 where none is known."""
+def cloud_quality_in(requests: Sequence[Labelled]) -> CloudQuality:
+    """The mean quality of the cloud's answers to these requests, where some are known."""
     told = [one.cloud for one in requests if one.cloud is not None]
-    return sum(told) / len(told) if told else 1.0
+    return CloudQuality(sum(told) / len(told), "labels") if told else UNKNOWN
 
 
 def cases_in(requests: Sequence[Labelled], routing: Routing, path: Path) -> list[Case]:

@@ -1,15 +1,16 @@
 """What the journal says of one variant, added up as its rows come.
 
 What keeps a variant (a session, a key, or a request alone) is one unit, and counts once however much it asks: its
-answers are alike, and counting each would make intervals too narrow. Its scores and successes go in as their means. A
-decision whose caller left before the end says nothing of success.
+answers are alike, and counting each would make intervals too narrow. Its scores and successes go in as their means, of
+scores those that were given last. Tests read the first value of each unit, which nobody can change any more. A decision
+whose caller left before the end says nothing of success.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import fsum
 
-from router.journal.entry import JournalEntry, Outcome
+from router.journal.entry import JournalEntry, Outcome, Score
 from router.unit import unit_of
 
 
@@ -26,27 +27,19 @@ class Mean:
         self.sum += value
 
 
-@dataclass(frozen=True, slots=True)
-class First:
-    """The first value of a unit, and when it became known (seconds since 1970)."""
-
-    at: float
-    value: float
-
-
 @dataclass(slots=True)
 class Measure:
-    """Numbers from 0 to 1, by unit."""
+    """Numbers from 0 to 1, by unit; `firsts` are the first ones that became known."""
 
     means: dict[str, Mean] = field(default_factory=dict)
-    firsts: dict[str, First] = field(default_factory=dict)
+    firsts: dict[str, Score] = field(default_factory=dict)
 
-    def add(self, unit: str, at: float, value: float) -> None:
-        """One more of `unit`, known at `at`."""
+    def add(self, unit: str, value: float, first: Score) -> None:
+        """One more of `unit`, which was `first` before it was `value`."""
         self.means.setdefault(unit, Mean()).add(value)
-        first = self.firsts.get(unit)
-        if first is None or at < first.at:
-            self.firsts[unit] = First(at, value)
+        known = self.firsts.get(unit)
+        if known is None or first.at < known.at:
+            self.firsts[unit] = first
 
     @property
     def mean(self) -> float | None:
@@ -79,6 +72,7 @@ class Observed:
             self.answers += 1
             self.latencies_s.append(result.latency_s)
         if result.outcome is not Outcome.LEFT:
-            self.success.add(unit, entry.at + result.latency_s, float(result.is_success))
+            value = float(result.is_success)
+            self.success.add(unit, value, Score(value, entry.at + result.latency_s))
         if entry.feedback is not None:
-            self.score.add(unit, entry.feedback.at, entry.feedback.score)
+            self.score.add(unit, entry.feedback.score, entry.feedback.first_score)

@@ -3,7 +3,8 @@
 Intervals are for one look. The p-values hold at every look: an experiment may be ended as soon as one is small enough.
 They rest on the first value of each unit, in the order in which those became known, and are multiplied by the number
 of comparisons with the control, of which each other variant has one for each measure. They hold for an experiment that
-is read from its beginning: rows that are left out or gone, and scores that callers have changed, are another test.
+is read from its beginning: without the rows that came first it is another test. Scores that callers change later change
+means, and no p-value.
 """
 
 from collections.abc import Iterable, Sequence

@@ -34,12 +34,17 @@ class Experiments:
             return call, found
         routes = {(one.name, v.name): self._sent(found, call, v, budget) for one in open_to for v in one.variants}
         if any(one.changes_routes for one in open_to):
-            found = replace(found, odds=_odds(open_to, routes, found))
+            found = replace(found, odds=_odds(open_to, routes, found), is_drawn_by_unit=True)
         unit = unit_of(call.session_id, call.origin.payer.key_id, call.id)
         for one in open_to:
             variant = variant_of(one, unit)
             if variant is not None:
-                decision = replace(routes[one.name, variant.name], odds=found.odds, trial=Trial(one.name, variant.name))
+                decision = replace(
+                    routes[one.name, variant.name],
+                    odds=found.odds,
+                    is_drawn_by_unit=found.is_drawn_by_unit,
+                    trial=Trial(one.name, variant.name),
+                )
                 return (with_system(call, variant.system) if variant.system else call), decision
         return call, found
 

@@ -1,7 +1,7 @@
 """One decision as the journal keeps it: what was seen, who could answer and how likely each was, and what came of it.
 
 Nothing of what was asked or answered is in it: numbers, flags, the names of languages, models, rules, agents and roles.
-Of a private request only numbers and flags, beside what the settings name (`public` in router/journal/journal.py).
+Of a private request only numbers and flags, beside what the settings name (`public` in router/journal/row.py).
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,10 @@ from enum import StrEnum
 from typing import TypeAlias
 
 Feature: TypeAlias = bool | int | float | str
+
+BY_UNIT = "odds_by_unit"
+"""The feature of a decision whose odds are those of a draw for a session or a key (router/unit.py): its other decisions
+were drawn with it."""
 
 
 class Outcome(StrEnum):
@@ -69,22 +73,37 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """From 0 (useless) to 1 (just right), given at seconds since 1970."""
+
+    value: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Feedback:
-    """What the caller said of an answer last: from 0 (useless) to 1 (just right), at seconds since 1970."""
+    """What the caller said of an answer last: a score from 0 (useless) to 1 (just right), at seconds since 1970.
+    `first` is the score before any other; None: nothing was said before."""
 
     score: float
     label: str
     at: float
+    first: Score | None = None
+
+    @property
+    def first_score(self) -> Score:
+        """What was said first. It never changes."""
+        return self.first or Score(self.score, self.at)
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One decision. `id` is what the caller got as the id of its answer; `at` is in seconds since 1970.
 
-    `by` and `rule` are those of router/policy/decision.py. `session` is a digest that tells sessions apart and cannot
-    be read. `options` are the route as it was decided, its first is `chosen`; empty, when nobody could answer.
-    `features` hold what router/policy/features.py reads, but no headers and no time, and what else the decision saw.
-    Without an experiment its name and the variant's are empty.
+    `by` and `rule` are those of router/policy/decision.py. `session` is a digest that tells sessions apart
+    (session.py). `options` are the route as it was decided, its first is `chosen`; empty, when nobody could answer.
+    `features` hold what router/policy/features.py reads, but no headers and no time, what else the decision saw, and
+    BY_UNIT where that is so. Without an experiment its name and the variant's are empty.
     """
 
     id: str

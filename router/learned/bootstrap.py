@@ -1,6 +1,10 @@
-"""Means with intervals, by drawing the same number of requests again and again, with replacement, from a seed."""
+"""Means with intervals, by drawing as many units again and again, with replacement, from a seed.
+
+A unit is what is independent of the others: a request, or all requests of one that drew them together.
+"""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.estimate import Estimate
 from router.learned.logistic import Array
@@ -14,14 +18,22 @@ MOST_NUMBERS = 2_000_000
 
 
 def sums(columns: Array, seed: int = 0) -> Array:
-    """The sums (RESAMPLES, columns) of `columns` (requests, columns) over each draw of requests."""
-    requests = len(columns)
-    rng, at_once = np.random.default_rng(seed), max(1, MOST_NUMBERS // requests)
+    """The sums (RESAMPLES, columns) of `columns` (units, columns) over each draw of units."""
+    units = len(columns)
+    rng, at_once = np.random.default_rng(seed), max(1, MOST_NUMBERS // units)
     parts = []
     for begin in range(0, RESAMPLES, at_once):
-        drawn = rng.integers(requests, size=(min(at_once, RESAMPLES - begin), requests))
+        drawn = rng.integers(units, size=(min(at_once, RESAMPLES - begin), units))
         parts.append(columns[drawn].sum(axis=1))
     return np.concatenate(parts)
+
+
+def gathered(columns: Array, units: NDArray[np.int64]) -> Array:
+    """The sums (units, columns) of `columns` (requests, columns) over the requests of each unit; `units` (requests) are
+    their numbers."""
+    found = np.zeros((int(units.max()) + 1, columns.shape[1]))
+    np.add.at(found, units, columns)
+    return found
 
 
 def counts(requests: int, seed: int = 0) -> Array:
@@ -37,6 +49,8 @@ def estimate(value: float, resampled: Array) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def mean_of(values: Array, seed: int = 0) -> Estimate:
-    """The mean of `values` (requests)."""
-    return estimate(float(values.mean()), sums(values[:, None], seed)[:, 0] / len(values))
+def mean_of(values: Array, units: NDArray[np.int64] | None = None, seed: int = 0) -> Estimate:
+    """The mean of `values` (requests), each of the unit of that number, or on its own."""
+    columns = np.column_stack([values, np.ones(len(values))])
+    drawn = sums(columns if units is None else gathered(columns, units), seed)
+    return estimate(float(values.mean()), drawn[:, 0] / drawn[:, 1])

@@ -139,8 +139,9 @@ def served(log: Log, model: Model, threshold: float) -> Array:
     return picks
 
 
-def estimated(log: Log, model: Model) -> Iterator[Point]:
-    """The points of a log: what was logged, the predictor at each threshold, and chance."""
+def estimated(log: Log, model: Model, threshold: float) -> Iterator[Point]:
+    """The points of a log: what was logged, the predictor at each threshold and as a service uses it with `threshold`,
+    and chance."""
     quality, cost = log.expected_quality(), log.expected_cost()
     told = model.probabilities(log.traits)
 
@@ -148,8 +149,9 @@ def estimated(log: Log, model: Model) -> Iterator[Point]:
         good = log.value(picks, log.quality, quality).dr
         return Point(policy, setting, float(picks.mean()), good, log.value(picks, log.cost_usd, cost).dr)
 
-    yield Point("logged", "", float((log.chose == 0).mean()), mean_of(log.quality), mean_of(log.cost_usd))
+    yield Point("logged", "", float((log.chose == 0).mean()), log.mean(log.quality), log.mean(log.cost_usd))
     for step in STEPS:
         yield point("learned", f"p >= {step:.2f}", (told >= step).astype(float))
+    yield point("learned", "as set, or as logged", served(log, model, threshold))
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         yield point("random", f"{share:.0%} local", np.full(len(log.chose), share))

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from replicas.errors import SettingsError
+from router.learned.cloud_quality import CloudBy
 from router.learned.logistic import Array, Fitted, sigmoid
 from router.learned.opinion import Prediction
 from router.learned.thresholds import Frontier, lowest
@@ -32,10 +33,13 @@ MARGIN, LEAST_MARGIN = 0.25, 0.1
 logarithms. A mark that was always off is strange when it is on."""
 
 SIZE_LIMIT_BYTES = 200_000
+LEAST_SCALE = 0.05
+"""No input is divided by less: what was always alike would be blown up."""
 
 
 class Summary(BaseModel):
-    """How it was trained. Scores are of examples that were not learned from (router/learned/scores.py)."""
+    """How it was trained. Scores are of examples that were not learned from (router/learned/scores.py),
+    `cloud_quality` is known by `cloud_by` (cloud_quality.py)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -48,6 +52,7 @@ class Summary(BaseModel):
     ece: float
     auc: float
     cloud_quality: float = Field(ge=0, le=1)
+    cloud_by: CloudBy
 
 
 class ModelFile(BaseModel):

@@ -3,8 +3,9 @@
 The prediction is its prior, worth PRIOR answers; each answer of the local model that somebody scored counts for one.
 All that a key says counts for its own requests, but no more than OF_ONE_KEY answers of it for those of others: nobody
 steers everybody. It is this process's own and ends with it, or with the model: the journal keeps the scores, and the
-next training takes them all in. Bounded: the oldest predictions and the keys that were silent longest are forgotten
-first, and past MOST answers of a tenth the older ones fade.
+next training takes them all in. Where a gate keeps answers back, those that are scored are the better ones: until then
+predictions move up by what it takes out. Bounded: the oldest predictions and the keys that were silent longest are
+forgotten first, and past MOST answers of a tenth the older ones fade.
 """
 
 import math

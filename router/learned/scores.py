@@ -2,7 +2,8 @@
 
 Brier's score is the mean squared error (0 is best); `brier_of_share` is what telling the share of good answers every
 time would get. ECE is the mean distance between told and found shares in bins of as many examples each. AUC is the
-chance that a good answer was given the higher probability (0.5: no better than guessing).
+chance that a good answer was given the higher probability (0.5: no better than guessing). In all of them an example
+counts for as many as its weight says.
 """
 
 from dataclasses import dataclass
@@ -28,36 +29,38 @@ class Scores:
     auc: float
 
 
-def scored(probabilities: Array, labels: Array) -> Scores:
-    """The scores of `probabilities` (examples) against `labels` (examples; 0 to 1). There is at least one."""
-    share = float(labels.mean())
+def scored(probabilities: Array, labels: Array, weights: Array | None = None) -> Scores:
+    """The scores of `probabilities` (examples) against `labels` (examples; 0 to 1), by `weights` (examples; above 0),
+    or alike. There is at least one."""
+    counted = np.ones(len(labels)) if weights is None else weights
+    share = _mean(labels, counted)
     return Scores(
         len(labels),
         share,
-        brier=float(np.square(probabilities - labels).mean()),
-        brier_of_share=float(np.square(share - labels).mean()),
-        ece=calibration_error(probabilities, labels),
-        auc=ranking(probabilities, labels),
+        brier=_mean(np.square(probabilities - labels), counted),
+        brier_of_share=_mean(np.square(share - labels), counted),
+        ece=calibration_error(probabilities, labels, counted),
+        auc=ranking(probabilities, labels, counted),
     )
 
 
-def calibration_error(probabilities: Array, labels: Array) -> float:
+def calibration_error(probabilities: Array, labels: Array, weights: Array) -> float:
     """The expected calibration error."""
     order = np.argsort(probabilities, kind="stable")
-    gaps = [
-        abs(float(probabilities[part].mean() - labels[part].mean())) * len(part)
-        for part in np.array_split(order, BINS)
-        if len(part)
-    ]
-    return sum(gaps) / len(labels)
+    gaps = [abs(float(weights[part] @ (probabilities[part] - labels[part]))) for part in np.array_split(order, BINS)]
+    return sum(gaps) / float(weights.sum())
 
 
-def ranking(probabilities: Array, labels: Array) -> float:
+def ranking(probabilities: Array, labels: Array, weights: Array) -> float:
     """The area under the ROC curve; equal probabilities count half. 0.5 where all answers are of one kind."""
     is_good = labels >= GOOD
-    goods, others = int(is_good.sum()), int((~is_good).sum())
-    if not goods or not others:
+    _, at = np.unique(probabilities, return_inverse=True)
+    goods, others = (np.bincount(at, weights * kind) for kind in (is_good, ~is_good))
+    if not goods.any() or not others.any():
         return 0.5
-    _, at, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[at]
-    return float((ranks[is_good].sum() - goods * (goods + 1) / 2) / (goods * others))
+    below = np.cumsum(others) - others / 2
+    return float(goods @ below / (goods.sum() * others.sum()))
+
+
+def _mean(values: Array, weights: Array) -> float:
+    return float(weights @ values / weights.sum())

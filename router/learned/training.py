@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.errors import SettingsError
+from router.learned.cloud_quality import UNKNOWN, CloudQuality
 from router.learned.logistic import Array, Fitted, fit, sigmoid
-from router.learned.model import Model, ModelFile, Summary, inputs_of
+from router.learned.model import LEAST_SCALE, Model, ModelFile, Summary, inputs_of
 from router.learned.scores import GOOD, scored
 from router.learned.thresholds import frontier_of
 from router.learned.traits import NAMES, Traits
@@ -23,7 +24,6 @@ PENALTIES = (10.0, 30.0, 100.0)
 FEWEST, FEWEST_OF_A_KIND = 60, 12
 """Fewer examples, or fewer good or bad ones, say nothing that holds for other requests."""
 
-LEAST_SCALE = 0.05
 CALIBRATION_PENALTY = 1e-3
 DIGITS = 6
 
@@ -62,10 +62,10 @@ class _Data:
         return float(self.weights @ losses / self.weights.sum())
 
 
-def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0, until: float = 0.0) -> Model:
-    """A model of the answers of `local`. `cloud_quality` is the mean quality of the cloud's answers to such requests,
-    `until` is when the newest decision of a journal was made that the examples are of, in seconds since 1970. Raises
-    SettingsError if there are too few examples."""
+def train(examples: Sequence[Example], local: str, cloud: CloudQuality = UNKNOWN, until: float = 0.0) -> Model:
+    """A model of the answers of `local`. `cloud` is how good the cloud's answers to such requests are, `until` is when
+    the newest decision of a journal was made that the examples are of, in seconds since 1970. Raises SettingsError if
+    there are too few examples."""
     _require_enough(examples)
     plain = inputs_of([one.traits for one in examples])
     mean, scale = plain.mean(axis=0), np.maximum(plain.std(axis=0), LEAST_SCALE)
@@ -83,7 +83,7 @@ def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0, u
     told = _calibrated(logits, data)
     fitted = fit(data.inputs, data.labels, data.weights, penalty)
     counts = plain[:, : len(NAMES)]
-    scores = asdict(scored(told, data.labels))
+    scores = asdict(scored(told, data.labels, data.weights))
     return Model(
         ModelFile(
             local=local,
@@ -95,8 +95,8 @@ def train(examples: Sequence[Example], local: str, cloud_quality: float = 1.0, u
             coefficients=_listed(fitted.coefficients),
             factor=_triangle(fitted),
             calibration=(slope, offset),
-            frontier=frontier_of(told, data.labels, data.weights, cloud_quality),
-            summary=Summary(penalty=penalty, folds=FOLDS, cloud_quality=cloud_quality, **scores),
+            frontier=frontier_of(told, data.labels, data.weights, cloud.value),
+            summary=Summary(penalty=penalty, folds=FOLDS, cloud_quality=cloud.value, cloud_by=cloud.by, **scores),
         )
     )
 

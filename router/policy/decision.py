@@ -37,6 +37,7 @@ class Decision:
 
     `features` are those that some rule looks at. A model that nobody knows gives an empty route and `is_unknown`.
     `odds`, where chance had a say: how likely each candidate was to be the first. Without, the first was so for sure.
+    `is_drawn_by_unit`: others of the same session or key were drawn with it (router/unit.py).
     """
 
     by: Literal["rule", "policy", "model"]
@@ -48,6 +49,7 @@ class Decision:
     is_unknown: bool = False
     is_degraded: bool = False  # local, for want of money
     odds: Mapping[str, float] = field(default_factory=dict)
+    is_drawn_by_unit: bool = False
     trial: Trial | None = None
     opinion: Opinion | None = None  # what was predicted on the way, if something was
 

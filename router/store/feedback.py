@@ -1,9 +1,10 @@
-"""What callers say of answers: one row a decision, the last word counts. Only whose answer it was has a say.
+"""What callers say of answers: one row a decision, with the last word, which counts, and with the first score, which
+tests that are looked at again and again must hold on to. Only whose answer it was has a say.
 
-Of a private request's answer the score alone is kept: a label is the caller's own words, and may quote.
+Of a private request's answer the scores alone are kept: a label is the caller's own words, and may quote.
 """
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from router.journal.entry import Feedback
@@ -29,6 +30,10 @@ class FeedbackTable:
                 return None
             told = "" if found.is_private else said.label
             kept = insert.values(decision_id=id_, score=said.score, label=told, at=said.at)
-            changed = {name: kept.excluded[name] for name in ("score", "label", "at")}
+            changed = {
+                **{name: kept.excluded[name] for name in ("score", "label", "at")},
+                "first_score": func.coalesce(feedback.c.first_score, feedback.c.score),
+                "first_at": func.coalesce(feedback.c.first_at, feedback.c.at),
+            }
             connection.execute(kept.on_conflict_do_update(index_elements=["decision_id"], set_=changed))
             return str(found.answered_by)

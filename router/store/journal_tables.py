@@ -10,7 +10,7 @@ decisions = Table(
     Column("id", String(200), primary_key=True),  # of the answer, as its caller got it
     Column("at", Double, nullable=False),  # seconds since 1970
     Column("key_id", String(32), nullable=False),
-    Column("session", String(32), nullable=False),
+    Column("session", String(32), nullable=False),  # keyed digest
     Column("decided_by", String(16), nullable=False),
     Column("rule", String(200), nullable=False),
     Column("experiment", String(64), nullable=False),
@@ -41,4 +41,20 @@ feedback = Table(
     Column("score", Double, nullable=False),
     Column("label", String(200), nullable=False),
     Column("at", Double, nullable=False),
+    Column("first_score", Double),  # what was said before anything else, where something was said since
+    Column("first_at", Double),
+)
+
+experiment_cuts = Table(
+    "experiment_cuts",
+    metadata,
+    Column("experiment", String(64), primary_key=True),
+    Column("at", Double, nullable=False),  # of the newest of its decisions that is not kept any more
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", String(64), nullable=False),  # 32 bytes in hex
 )

@@ -7,6 +7,7 @@ from router.store.decisions import DecisionTable
 from router.store.feedback import FeedbackTable
 from router.store.keys import KeyTable
 from router.store.ledger import LedgerTable
+from router.store.secret import SecretTable
 from router.store.usage import UsageTable
 
 
@@ -21,6 +22,7 @@ class Store:
         self.ledger = LedgerTable(database)
         self.decisions = DecisionTable(database)
         self.feedback = FeedbackTable(database)
+        self.secrets = SecretTable(database)
 
     def close(self) -> None:
         """Close the connections."""

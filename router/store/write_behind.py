@@ -24,17 +24,23 @@ CLOSE_WAIT_S = 5.0
 
 
 class WriteBehind(Generic[T]):
-    """`write` gets batches, in order, from one thread; it raises ShoalError when they could not be written.
+    """`write` gets batches of `batch` records at most, in order, from one thread; it raises ShoalError when they could
+    not be written.
 
     `on_lost` is told how many records were lost, from any thread.
     """
 
     def __init__(
-        self, write: Callable[[Sequence[T]], None], on_lost: Callable[[int], None], limit: int = LIMIT
+        self,
+        write: Callable[[Sequence[T]], None],
+        on_lost: Callable[[int], None],
+        limit: int = LIMIT,
+        batch: int = BATCH,
     ) -> None:
         self._write = write
         self._on_lost = on_lost
         self._limit = limit
+        self._batch = batch
         self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -54,7 +60,8 @@ class WriteBehind(Generic[T]):
             if is_taken:
                 self._waiting.append(record)
                 self._taken += 1
-                if len(self._waiting) in (1, BATCH):  # what the writer waits for; every other one would wake it in vain
+                # What the writer waits for; every other one would wake it in vain.
+                if len(self._waiting) in (1, self._batch):
                     self._changed.notify_all()
         if not is_taken:
             self._on_lost(1)
@@ -91,8 +98,8 @@ class WriteBehind(Generic[T]):
         """The next records; none when there is nothing left to do."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            self._changed.wait_for(lambda: len(self._waiting) >= BATCH or self._is_closed, GATHER_S)
-            return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._changed.wait_for(lambda: len(self._waiting) >= self._batch or self._is_closed, GATHER_S)
+            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
 
     def _keep(self, batch: list[T]) -> bool:
         """Put `batch` back to the front and wait a little; False if there is no more time for it."""

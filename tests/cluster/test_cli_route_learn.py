@@ -94,6 +94,7 @@ def test_what_is_trained_on_labelled_requests_is_evaluated_reported_and_explaine
     trained = json.loads(shell("route", "train", "--data", "train.jsonl", "--json").out)
     assert (trained["local"], trained["examples"]) == ("small", 200)
     assert trained["cloud_quality"] == pytest.approx(0.95)
+    assert trained["cloud_by"] == "labels"
     assert Path("route.json").stat().st_size < SIZE_LIMIT_BYTES
     told = json.loads(shell("route", "evaluate", "--data", "test.jsonl", "--json").out)
     assert told["auc"] > 0.8
@@ -126,12 +127,14 @@ def test_a_journal_with_chance_in_it_is_learned_from_and_evaluated(shell: Shell,
     trained = json.loads(shell("route", "train", "--json").out)
     assert (trained["local"], trained["auc"] > 0.75) == ("small", True)
     assert trained["cloud_quality"] == pytest.approx(0.95, abs=0.06)
+    assert trained["cloud_by"] == "odds"
     for command in ("evaluate", "report"):
         ended = shell("route", command)
         assert (ended.status, "600 decisions that the model may have learned from" in ended.err) == (1, True)
     journalled(tmp_path, list(entries(500, explore=0.4, first=600)))
     told = json.loads(shell("route", "evaluate", "--threshold", "0.5", "--json").out)
     assert (told["decisions"], told["left_out"], told["learned_from"]) == (500, 0, 600)
+    assert (told["cloud_by"], told["cloud_quality"]) == ("odds", trained["cloud_quality"])
     quality = {name: one["quality"]["dr"] for name, one in told["policies"].items()}
     assert quality["all local"]["low"] <= 0.5 <= quality["all local"]["high"]
     assert quality["all cloud"]["low"] <= 0.95 <= quality["all cloud"]["high"]
@@ -139,12 +142,16 @@ def test_a_journal_with_chance_in_it_is_learned_from_and_evaluated(shell: Shell,
     assert quality["learned, as set, or as logged"]["value"] > quality["all local"]["value"]
     assert learned["value"] > quality["all local"]["value"] + 0.2
     assert "doubly robust" in shell("route", "evaluate").out
-    assert "logged" in shell("route", "report").out
+    assert "logged" in (words := shell("route", "report").out)
+    assert "as set, or as logged" in words
+    assert "by the odds in the journal" in words.replace("\n", " ")
 
 
 def test_a_journal_without_chance_can_be_learned_from_but_compares_nothing(shell: Shell, tmp_path: Path) -> None:
     journalled(tmp_path, list(entries(200, explore=0.0)))
-    assert shell("route", "train").status == 0
+    ended = shell("route", "train")
+    assert ended.status == 0
+    assert "taken for granted: none of its answers was scored" in ended.out.replace("\n", " ")
     for command in ("evaluate", "report"):
         ended = shell("route", command)
         assert ended.status == 1

@@ -14,7 +14,7 @@ from cluster.settings import load_settings, validated
 from replicas.errors import SettingsError
 from router.experiments.experiment import Experiment
 from router.journal.archive import Retention
-from router.store import StoreAddress, open_store
+from router.store import Kept, StoreAddress, open_store
 from tests.cluster.command import Shell
 from tests.router.decisions import tried
 
@@ -107,6 +107,10 @@ def test_two_experiments_may_not_share_a_name() -> None:
         ("journal: off", None),
         ("journal: on", Retention(30.0)),
         ("journal: {keep_days: 2, keep_rows: 5}", Retention(2.0, 5)),
+        (
+            "journal: {keep_experiment_days: 9}\nexperiments: [{name: x, variants: [{name: a}, {name: b}]}]",
+            Retention(30.0, experiments=("x",), experiment_days=9.0),
+        ),
     ],
 )
 def test_the_journal_is_kept_unless_it_is_off(tmp_path: Path, written: str, kept: Retention | None) -> None:
@@ -124,9 +128,12 @@ def test_experiments_cross_to_other_processes(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(plan)) == plan
 
 
-@pytest.mark.parametrize("written", ["journal: never", "journal: 5", "journal: {keep_days: 0}", "journal: {days: 5}"])
+@pytest.mark.parametrize(
+    "written",
+    ["never", "5", "{keep_days: 0}", "{keep_experiment_days: 0}", "{days: 5}"],
+)
 def test_a_journal_that_cannot_be_is_an_error(tmp_path: Path, written: str) -> None:
-    (tmp_path / "shoal.yaml").write_text(written)
+    (tmp_path / "shoal.yaml").write_text(f"journal: {written}")
     with pytest.raises(SettingsError, match="journal"):
         load_settings(tmp_path / "shoal.yaml")
 
@@ -179,12 +186,24 @@ def test_a_report_has_each_variant_and_the_differences(shoal: Shell) -> None:
     told = shoal("experiments", "report", "size").out
     assert "against as-ever" in told
     assert "+0.500" in told
+    assert "The p-values hold whenever" in told.replace("\n", " ")
+
+
+def test_a_report_says_that_no_p_values_hold_for_what_is_left_of_an_experiment(shoal: Shell, tmp_path: Path) -> None:
+    assert json.loads(shoal("experiments", "report", "size", "--json").out)["p_values_hold"] is True
+    store = open_store(StoreAddress.of_file(tmp_path / "shoal.sqlite"))
+    assert store.decisions.purge(Kept(5.0, 1_000), 1_000) == 10
+    store.close()
+    found = json.loads(shoal("experiments", "report", "size", "--json").out)
+    assert (found["p_values_hold"], "up to 1970-01-01 are no longer" in found["p_values"]) == (False, True)
+    assert "The p-values do not hold" in shoal("experiments", "report", "size").out
 
 
 def test_a_report_goes_back_as_far_as_is_asked(shoal: Shell) -> None:
     found = json.loads(shoal("experiments", "report", "size", "--days", "1", "--json").out)
     assert [one["decisions"] for one in found["variants"]] == [0, 0]
     assert found["comparisons"] == []
+    assert (found["p_values_hold"], "without --days" in found["p_values"]) == (False, True)
 
 
 def test_an_experiment_that_is_not_there_is_told_with_those_that_are(shoal: Shell) -> None:

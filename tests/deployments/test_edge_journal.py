@@ -293,7 +293,7 @@ def test_a_process_beside_the_ingress_writes_into_the_same_journal(tmp_path: Pat
     archive = joined_archive(replace(PLAN, store=address, journal=Retention(30.0)))
     assert archive is not None
     kept = entry("msg_1", time.time())
-    archive.put(kept)
+    archive.put(kept.id, lambda: kept)
     archive.close()
     assert list(opened.decisions.since(0.0)) == [kept]
     opened.close()

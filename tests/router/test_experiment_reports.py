@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.experiments.intervals import difference, quantile, wilson
 from router.experiments.report import report
 from router.experiments.sequential import Arm, SequentialTest
-from router.journal.entry import Feedback, Outcome
+from router.journal.entry import Feedback, Outcome, Score
 from tests.router.decisions import ANSWERED, entry, tried
 
 ALPHA = 0.05
@@ -151,6 +151,15 @@ def test_without_anything_to_compare_nothing_is_compared() -> None:
     found = report("e", ["a", "b"], [tried("e", "a", "x", score=1.0)])
     assert found.comparisons == ()
     assert found.variants[1].success is None
+
+
+def test_scores_that_are_changed_change_means_and_no_p_value() -> None:
+    rows = [tried("e", "ab"[n % 2], f"m{n}", score=float(n % 2), at=float(n)) for n in range(60)]
+    first = [Score(float(n % 2), n + 1.0) for n in range(60)]
+    changed = [replace(row, feedback=Feedback(1.0, "", 1_000.0 + n, first[n])) for n, row in enumerate(rows)]
+    before, after = (report("e", ["a", "b"], told).comparisons[1] for told in (rows, changed))
+    assert (before.measure, before.difference.value, after.difference.value) == ("score", 1.0, 0.0)
+    assert before.p_value == after.p_value < 0.001
 
 
 @given(st.permutations(range(12)))

@@ -168,6 +168,15 @@ def test_the_odds_of_two_experiments_are_of_the_second_for_those_whom_the_first_
     assert found.chances == pytest.approx({"small": 0.25 + 0.5 * (0.6 + 0.2), "large": 0.25, OPUS.name: 0.5 * 0.2})
 
 
+def test_odds_that_are_those_of_a_session_say_so_whoever_takes_part() -> None:
+    experiment = Experiment("e", (CONTROL, CLOUD), 0.5)
+    found = [decided(replace(call(), session_id=str(number)), experiment)[1] for number in range(20)]
+    assert {one.trial is None for one in found} == {True, False}
+    assert all(one.is_drawn_by_unit for one in found)
+    assert not decided(call(), Experiment("e", (CONTROL, BRIEF)))[1].is_drawn_by_unit
+    assert not decided(call(model="large"), experiment)[1].is_drawn_by_unit
+
+
 def test_prompts_alone_leave_the_odds_as_they_are() -> None:
     _, found = decided(call(), Experiment("e", (CONTROL, BRIEF)))
     assert (found.odds, found.chances) == ({}, {"small": 1.0})

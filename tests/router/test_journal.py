@@ -1,6 +1,8 @@
 """The journal: every decision is followed to its end, counted, and told without a word of what was asked."""
 
-from collections.abc import AsyncGenerator, Sequence
+import json
+import pickle
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +18,16 @@ from router.call import Call
 from router.chain.failure import Reason
 from router.chain.gate import Fault
 from router.chain.tried import Tried
-from router.journal.entry import JournalEntry, Option, Outcome, Try
-from router.journal.journal import Journal, digest, public
+from router.journal.entry import BY_UNIT, JournalEntry, Option, Outcome, Try
+from router.journal.journal import Journal
+from router.journal.row import public
+from router.journal.session import digest
 from router.label import LIMIT
 from router.origin import Origin
 from router.policy.condition import one
 from router.policy.constraints import Like
 from router.policy.rule import Rule
+from router.translate.source import Source
 from tests.router.asked import HAIKU, OPUS, call, on_auto, policy
 from tests.router.chains import chunk, end, skipping
 
@@ -43,7 +48,12 @@ class Kept:
     def __init__(self) -> None:
         self.rows: list[JournalEntry] = []
         self.registry = CollectorRegistry()
-        self.journal = Journal(self.registry, self.rows.append, lambda: 100.0)
+        self.journal = Journal(self.registry, self.keep, lambda: 100.0)
+
+    def keep(self, id_: str, word: Callable[[], JournalEntry]) -> None:
+        row = word()
+        assert row.id == id_
+        self.rows.append(row)
 
     def counted(self, rule: str, model: str, outcome: Outcome) -> float | None:
         labels = {"rule": rule, "model": model, "outcome": outcome.value}
@@ -173,6 +183,23 @@ def test_chance_is_told_with_its_odds_and_with_whom_it_passed_over() -> None:
     decision = replace(policy(policy="local-only").decide(call()), odds={"large": 0.25, OPUS.name: 0.5, "small": 0.25})
     kept.journal.refused(call(), decision, "ok", EngineFailed("x"))
     assert kept.rows[0].options == (Option("small", 0.25), Option("large", 0.25), Option(OPUS.name, 0.5))
+    assert BY_UNIT not in kept.rows[0].features
+
+
+def test_odds_of_a_session_are_told_from_those_of_a_request() -> None:
+    kept = Kept()
+    drawn = replace(policy().decide(call()), odds={"small": 1.0}, is_drawn_by_unit=True)
+    kept.journal.refused(call(), drawn, "ok", EngineFailed("x"))
+    assert kept.rows[0].features[BY_UNIT] is True
+
+
+def test_nothing_is_worded_before_whoever_keeps_it_asks_for_it() -> None:
+    words: list[Callable[[], JournalEntry]] = []
+    journal = Journal(CollectorRegistry(), lambda _, word: words.append(word), lambda: 100.0)
+    asked = replace(call(), source=Source("openai", json.dumps({"user": CANARY}).encode()))
+    journal.refused(asked, policy().decide(asked), "ok", EngineFailed("x"))
+    assert CANARY.encode() not in pickle.dumps(words)  # nor is the body held that long
+    assert [word().id for word in words] == ["call-1"]
 
 
 def test_a_row_has_what_may_be_known_of_a_request_and_not_a_word_of_it() -> None:

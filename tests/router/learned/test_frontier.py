@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.learned.bootstrap import RESAMPLES, counts, mean_of, sums
+from router.learned.bootstrap import RESAMPLES, counts, gathered, mean_of, sums
 from router.learned.frontier import Case, Cases, estimated
 from router.learned.offpolicy import Log
 from tests.router.learned.made import examples, trained
@@ -77,8 +77,10 @@ def test_where_it_abstains_the_rules_answer() -> None:
 
 
 def test_a_log_has_a_frontier_without_an_oracle() -> None:
-    points = list(estimated(Log.of(logged(300, 1)[0]), trained()))
+    points = list(estimated(Log.of(logged(300, 1)[0]), trained(), 0.5))
     assert {point.policy for point in points} == {"logged", "learned", "random"}
+    served = next(point for point in points if point.setting == "as set, or as logged")
+    assert 0 < served.local_share < 1
     ends = {point.setting: point for point in points if point.policy == "random"}
     assert ends["0% local"].cost_usd.value == pytest.approx(0.01)
     assert ends["100% local"].cost_usd.value == pytest.approx(0)
@@ -92,3 +94,12 @@ def test_the_bootstrap_is_the_same_every_time_and_as_wide_as_the_standard_error(
     assert told.high - told.low == pytest.approx(4 * values.std() / 20, rel=0.1)
     assert counts(50).sum(axis=1).tolist() == [50.0] * RESAMPLES
     assert sums(np.ones((7, 2))).tolist() == [[7.0, 7.0]] * RESAMPLES
+
+
+def test_requests_of_one_unit_are_drawn_together() -> None:
+    values, units = np.repeat([0.0, 1.0, 0.0, 1.0], 25), np.repeat(np.arange(4), 25)
+    assert gathered(values[:, None], units).tolist() == [[0.0], [25.0], [0.0], [25.0]]
+    apart, together = mean_of(values), mean_of(values, units)
+    assert apart.value == together.value == 0.5
+    assert (together.low, together.high) == (0.0, 1.0)
+    assert apart.high - apart.low < 0.25

@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from router.learned.logistic import Array, fit, sigmoid
-from router.learned.scores import calibration_error, ranking, scored
 
 TRUE = np.array([1.5, -2.0, 0.0, 0.5])
 
@@ -53,25 +50,3 @@ def test_an_example_that_weighs_two_counts_like_two_and_separable_labels_do_not_
     apart = fit(line, (line[:, 0] > 0).astype(float), np.ones(20), 1e-6)
     assert np.isfinite(apart.coefficients).all()
     assert (apart.logits(line) > 0).tolist() == (line[:, 0] > 0).tolist()
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40))
-def test_the_auc_is_the_share_of_pairs_in_the_right_order(told: list[tuple[float, bool]]) -> None:
-    goods = [share for share, is_good in told if is_good]
-    others = [share for share, is_good in told if not is_good]
-    pairs = [(a > b) + 0.5 * (a == b) for a in goods for b in others]
-    labels = np.array([float(is_good) for _, is_good in told])
-    found = ranking(np.array([share for share, _ in told]), labels)
-    assert found == pytest.approx(sum(pairs) / len(pairs) if pairs else 0.5)
-
-
-def test_perfect_and_empty_predictions_score_as_they_should() -> None:
-    labels = np.array([0.0, 1.0] * 50)
-    perfect, empty = scored(labels.copy(), labels), scored(np.full(100, 0.5), labels)
-    assert (perfect.brier, perfect.ece, perfect.auc) == (0.0, 0.0, 1.0)
-    assert (empty.brier, empty.brier_of_share, empty.auc) == (0.25, 0.25, 0.5)
-
-
-def test_the_calibration_error_is_the_mean_distance_of_told_and_found() -> None:
-    labels = np.array([1.0] * 60 + [0.0] * 40)
-    assert calibration_error(np.array([0.9] * 60 + [0.1] * 40), labels) == pytest.approx(0.1)

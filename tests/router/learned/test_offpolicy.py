@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from replicas.errors import SettingsError
-from router.learned.offpolicy import CLOUD, FEWEST, LOCAL, Log, Logged, Value
+from router.learned.offpolicy import CLOUD, FEWEST, FEWEST_UNITS, LOCAL, Log, Logged, Value
 from router.learned.traits import NAMES, Traits, traits_of
 from tests.router.learned.made import asked, question
 
@@ -34,13 +34,13 @@ POOLS = pools()
 def logged(count: int, seed: int) -> tuple[list[Logged], list[bool]]:
     """A log of a policy that goes to the cloud more often with what is easy: the wrong way round. And what was hard."""
     draw, found, hard = random.Random(seed), [], []
-    for _ in range(count):
+    for at in range(count):
         is_hard = draw.random() < 0.5
         to_local = 0.7 if is_hard else 0.3
         chose = LOCAL if draw.random() < to_local else CLOUD
         quality = float(draw.random() < GOOD[is_hard, chose])
         traits = draw.choice(POOLS[is_hard])
-        found.append(Logged(traits, chose, (to_local, 1 - to_local), quality, COST_USD[chose]))
+        found.append(Logged(traits, chose, (to_local, 1 - to_local), quality, COST_USD[chose], f"request {at}"))
         hard.append(is_hard)
     return found, hard
 
@@ -96,7 +96,7 @@ def test_costs_are_estimated_alike() -> None:
 
 
 def certain(count: int) -> list[Logged]:
-    return [Logged(POOLS[True][0], LOCAL, (1.0, 0.0), 1.0, 0.0)] * count
+    return [Logged(POOLS[True][0], LOCAL, (1.0, 0.0), 1.0, 0.0, "alone")] * count
 
 
 def test_a_log_without_overlap_is_refused_with_why_and_what_to_do() -> None:
@@ -114,7 +114,58 @@ def test_decisions_that_could_not_have_gone_otherwise_are_left_out() -> None:
 
 
 def test_a_policy_that_the_log_never_agrees_with_gives_zero_weight_and_no_division_by_it() -> None:
-    rows = [Logged(POOLS[True][0], LOCAL, (0.5, 0.5), 1.0, 0.0)] * FEWEST
+    rows = [Logged(POOLS[True][0], LOCAL, (0.5, 0.5), 1.0, 0.0, f"request {at}") for at in range(FEWEST)]
     log = Log.of(rows)
     never = log.value(np.zeros(FEWEST), log.quality, log.expected_quality())
     assert (never.ips.value, never.snips.value) == (0.0, 0.0)
+
+
+SESSION = 10
+"""Requests of each. An experiment drew for all of them at once, and some who ask are more easily pleased."""
+
+
+def by_session(sessions: int, seed: int) -> list[Logged]:
+    draw, found = random.Random(seed), []
+    for session in range(sessions):
+        chose = LOCAL if draw.random() < 0.5 else CLOUD
+        good = draw.random()
+        for _ in range(SESSION):
+            quality = float(draw.random() < good)
+            found.append(Logged(draw.choice(POOLS[False]), chose, (0.5, 0.5), quality, 0.0, f"session {session}"))
+    return found
+
+
+def all_local(rows: list[Logged]) -> Value:
+    """What the local model alone would get; half of all are pleased."""
+    log = Log.of(rows)
+    local = np.ones(len(rows))
+    return log.value(local, log.quality, np.full((len(rows), 2), 0.5))
+
+
+def test_where_sessions_were_drawn_whole_intervals_count_sessions() -> None:
+    logs = [by_session(60, seed) for seed in range(LOGS)]
+    told = [all_local(rows) for rows in logs]
+    apart = [all_local([replace(one, unit=f"{at}") for at, one in enumerate(rows)]) for rows in logs]
+    for way in ("ips", "snips", "dr"):
+        whole, split = ([getattr(one, way) for one in values] for values in (told, apart))
+        assert [one.value for one in whole] == [one.value for one in split]
+        assert sum(one.low <= 0.5 <= one.high for one in whole) / LOGS >= 0.89
+        assert sum(one.low <= 0.5 <= one.high for one in split) / LOGS < 0.8
+
+
+def test_the_mean_of_what_was_logged_counts_sessions_too() -> None:
+    found = [Log.of(by_session(60, seed)) for seed in range(LOGS)]
+    told = [log.mean(log.quality) for log in found]
+    assert sum(one.low <= 0.5 <= one.high for one in told) / LOGS >= 0.89
+
+
+def test_nothing_is_guessed_of_a_session_by_its_own_requests() -> None:
+    rows = [replace(one, quality=float(one.unit == "session 0")) for one in by_session(40, 1)]
+    guessed = Log.of(rows).expected_quality()
+    assert guessed[:SESSION].max() < 0.01
+
+
+def test_a_log_of_too_few_sessions_is_refused_with_what_to_do() -> None:
+    with pytest.raises(SettingsError, match=rf"of {FEWEST_UNITS - 1} sessions or keys.*Send a session"):
+        Log.of(by_session(FEWEST_UNITS - 1, 1))
+    assert len(Log.of(by_session(FEWEST_UNITS, 1)).quality) == FEWEST_UNITS * SESSION

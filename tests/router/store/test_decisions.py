@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import sqlite
 
-from replicas.errors import Unavailable
-from router.journal.archive import DAY_S, PURGE_EVERY_S, Archive, Retention
-from router.journal.entry import Feedback, JournalEntry
-from router.store import Store, StoreAddress, open_store
+from router.journal.entry import Feedback, JournalEntry, Score
+from router.store import Kept, Store, StoreAddress, open_store
 from router.store import decisions as module
 from router.store.database import Database
 from router.store.journal_tables import decisions, feedback
@@ -87,11 +85,14 @@ def test_writers_that_meet_lose_nothing(store: Store) -> None:
     assert len(kept(store)) == 20
 
 
-def test_the_last_word_of_whose_answer_it_was_counts(store: Store) -> None:
+def test_the_last_word_of_whose_answer_it_was_counts_and_the_first_score_stays(store: Store) -> None:
     store.decisions.add([ENTRY])
     assert store.feedback.give("msg_1", "k1", GOOD) == "small"
     assert store.feedback.give("msg_1", "k1", BAD) == "small"
-    assert [one.feedback for one in kept(store)] == [BAD]
+    first = Score(GOOD.score, GOOD.at)
+    assert [one.feedback for one in kept(store)] == [replace(BAD, first=first)]
+    assert store.feedback.give("msg_1", "k1", replace(GOOD, at=400.0)) == "small"
+    assert [one.feedback for one in kept(store)] == [replace(GOOD, at=400.0, first=first)]
 
 
 def test_of_a_private_answer_the_score_alone_is_kept(store: Store) -> None:
@@ -114,7 +115,7 @@ def test_what_is_too_old_goes_with_its_feedback(
     monkeypatch.setattr(module, "PAGE", 2)
     store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
     assert [store.feedback.give(id_, "k1", GOOD) for id_ in ("msg_1", "msg_6")] == ["small"] * 2
-    assert store.decisions.purge(5.0, 100, 100) == 5
+    assert store.decisions.purge(Kept(5.0, 100), 100) == 5
     assert [one.id for one in kept(store)] == ["msg_5", "msg_6"]
     database = Database(address.resolved())
     with database.reading() as connection:
@@ -124,71 +125,70 @@ def test_what_is_too_old_goes_with_its_feedback(
 
 def test_more_than_so_many_are_not_kept(store: Store) -> None:
     store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
-    assert store.decisions.purge(0.0, 7, 100) == 0
-    assert store.decisions.purge(0.0, 3, 100) == 4
+    assert store.decisions.purge(Kept(0.0, 7), 100) == 0
+    assert store.decisions.purge(Kept(0.0, 3), 100) == 4
     assert [one.id for one in kept(store)] == ["msg_4", "msg_5", "msg_6"]
-    assert store.decisions.purge(6.0, 3, 100) == 2
+    assert store.decisions.purge(Kept(6.0, 3), 100) == 2
 
 
 def test_it_drops_the_oldest_so_many_at_a_time(store: Store) -> None:
     store.decisions.add([entry(f"msg_{number}", at=float(number)) for number in range(7)])
-    assert [store.decisions.purge(5.0, 100, 3) for _ in range(3)] == [3, 2, 0]
+    assert [store.decisions.purge(Kept(5.0, 100), 3) for _ in range(3)] == [3, 2, 0]
     assert [one.id for one in kept(store)] == ["msg_5", "msg_6"]
 
 
-def test_what_is_too_old_for_one_turn_goes_in_the_next_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.journal.archive.DROPPED_AT_ONCE", 2)
-    archive = Archive(store, Retention(1.0), lambda _: pytest.fail("nothing may be lost"), lambda: 2 * DAY_S)
-    store.decisions.add([entry(f"old_{number}") for number in range(3)])
-    for id_ in ("new_1", "new_2"):
-        archive.put(entry(id_, at=2 * DAY_S))
-        assert archive.give(id_, "k1", GOOD) == "small"
-    archive.close()
-    assert [one.id for one in kept(store)] == ["new_1", "new_2"]
+def in_turn(count: int, *experiments: str) -> list[JournalEntry]:
+    """So many rows, one a second, of each of these experiments in turn."""
+    return [
+        entry(f"msg_{n:02}", float(n), experiment=experiments[n % len(experiments)], variant="a") for n in range(count)
+    ]
 
 
-def test_decisions_are_written_though_old_ones_cannot_be_dropped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[int] = []
-
-    def purge(*_: object) -> int:
-        turns.append(1)
-        raise Unavailable("the store", "canceling statement due to statement timeout")
-
-    monkeypatch.setattr(store.decisions, "purge", purge)
-    archive = Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"), lambda: ENTRY.at)
-    for id_ in ("msg_1", "msg_2"):
-        archive.put(entry(id_))
-        assert archive.give(id_, "k1", GOOD) == "small"
-    archive.close()
-    assert (len(kept(store)), len(turns)) == (2, 1)
+def test_rows_of_experiments_that_are_under_way_outlive_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    store.decisions.add(in_turn(12, "", "e", "gone"))
+    assert store.decisions.purge(Kept(9.0, 100, ("e",), 4.0), 100) == 7
+    assert [one.id for one in kept(store)] == ["msg_04", "msg_07", "msg_09", "msg_10", "msg_11"]
+    assert (store.decisions.cut_at("e"), store.decisions.cut_at("gone"), store.decisions.cut_at("")) == (1.0, 8.0, None)
 
 
-def test_without_a_retention_it_drops_nothing(store: Store) -> None:
-    archive = Archive(store, None, lambda _: pytest.fail("nothing may be lost"), lambda: 1e9)
-    archive.put(ENTRY)
-    archive.close()
-    assert kept(store) == [ENTRY]
+def test_of_experiments_too_there_are_no_more_than_so_many(store: Store) -> None:
+    store.decisions.add(in_turn(12, "", "e", "f"))
+    assert store.decisions.purge(Kept(0.0, 6, ("e", "f"), 0.0), 100) == 4
+    assert [one.id for one in kept(store)] == [f"msg_{n:02}" for n in (4, 5, 6, 7, 8, 9, 10, 11)]
+    assert (store.decisions.cut_at("e"), store.decisions.cut_at("f")) == (1.0, 2.0)
 
 
-def test_the_archive_drops_what_is_too_old_once_an_hour(store: Store) -> None:
-    now = [10 * DAY_S]
-    archive = Archive(store, Retention(2.0), lambda _: pytest.fail("nothing may be lost"), lambda: now[0])
-    archive.put(entry("old", at=now[0] - 3 * DAY_S))
-    assert archive.give("old", "k1", GOOD) is None  # written and dropped at once
-    archive.put(entry("new", at=now[0] - 1.99 * DAY_S))
-    now[0] += PURGE_EVERY_S - 1
-    archive.put(entry("newer", at=now[0]))
-    assert archive.give("newer", "k1", GOOD) == "small"
-    assert [one.id for one in kept(store)] == ["new", "newer"]
-    now[0] += 2
-    archive.put(entry("newest", at=now[0]))
-    archive.close()
-    assert [one.id for one in kept(store)] == ["newer", "newest"]
+def test_what_of_an_experiment_is_gone_stays_known_and_moves_forward_only(store: Store) -> None:
+    store.decisions.add(in_turn(6, "e"))
+    assert store.decisions.cut_at("e") is None
+    assert store.decisions.purge(Kept(3.0, 100), 100) == 3
+    store.decisions.add([entry("late", 1.0, experiment="e", variant="a")])
+    assert store.decisions.purge(Kept(3.0, 100), 100) == 1
+    assert store.decisions.cut_at("e") == 2.0
 
 
-def test_feedback_waits_for_a_decision_that_is_being_written(store: Store) -> None:
-    archive = Archive(store, Retention(30.0), lambda _: pytest.fail("nothing may be lost"), lambda: ENTRY.at)
-    archive.put(ENTRY)
-    assert archive.give("msg_1", "k1", GOOD) == "small"
-    archive.close()
-    assert [one.feedback for one in kept(store)] == [GOOD]
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["", "e", "f"])), max_size=12),
+    st.integers(0, 10),
+    st.integers(1, 8),
+    st.integers(0, 10),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_dropped_was_to_be_dropped_and_the_bounds_hold(
+    address: StoreAddress, made: list[tuple[int, str]], since: int, rows: int, experiments_since: int
+) -> None:
+    store = emptied(address)
+    store.decisions.add(
+        [entry(f"m{n:02}", float(at), experiment=name, variant=name) for n, (at, name) in enumerate(made)]
+    )
+    before = kept(store)
+    store.decisions.purge(Kept(float(since), rows, ("e",), float(experiments_since)), 100)
+    left = {one.id for one in kept(store)}
+    for spared in (False, True):
+        of_kind = [one for one in before if (one.experiment == "e") is spared]
+        among = of_kind if spared else before
+        oldest = sorted((one.at for one in among), reverse=True)[rows - 1] if len(among) >= rows else 0.0
+        bound = max(float(experiments_since if spared else since), oldest)
+        assert {one.id for one in of_kind if one.at >= bound} == left & {one.id for one in of_kind}
+    store.close()

@@ -120,3 +120,12 @@ def test_usage_that_is_put_is_in_the_store_after_closing(store: Store) -> None:
         queue.put(Use("a", "2026-01-31", "m", 1, 2, 0, 3))
     queue.close()
     assert store.usage.totals() == {"a": (50, 250, "2026-01-31")}
+
+
+def test_where_records_are_wanted_one_by_one_each_is_a_batch(sink: Sink) -> None:
+    queue = WriteBehind(sink.write, sink.lose, batch=1)
+    for number in range(20):
+        queue.put(number)
+    sink.gate.set()
+    queue.close()
+    assert sink.batches == [[number] for number in range(20)]
