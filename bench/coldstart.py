@@ -4,11 +4,8 @@ Starts an instance as `shoal up --detach` does, asks it for one token as soon as
 its processes after that answer. The model is in the store already; the operating system may have its file in memory.
 """
 
-import argparse
 import asyncio
-import json
 import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +13,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from bench.command import command, ending, keep
 from bench.http_streams import run
-from cluster.demo.service import Ended, ended_by_signals, temporary_service
+from cluster.demo.service import ended_by_signals, temporary_service
 from cluster.environment import shoal_home
 from cluster.status.report import memory
-from replicas.errors import ShoalError
 
 RESULT = Path("bench/results/coldstart.json")
 MB = 1_000_000
@@ -88,19 +85,12 @@ def table(found: ColdStart) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.coldstart", description="Time to first token, and memory.")
-    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
+    parser = command("bench.coldstart", "Time to first token, and memory.", RESULT)
     options = parser.parse_args()
     found = bench()
     print(table(found))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"command": "python -m bench.coldstart", **asdict(found)}, indent=2) + "\n")
+    keep({"command": "python -m bench.coldstart", **asdict(found)}, options.json)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Ended as ended:
-        sys.exit(ended.exit_status)
-    except ShoalError as error:
-        sys.exit(f"error: {error}")
+    ending(main)

@@ -5,7 +5,6 @@ and what it said is checked by the `jsonschema` package; an answer that ended by
 fixed length are decoded without a grammar, with one that allows any text, and with one of JSON strings, by turns.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -18,6 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from bench.aim import Aim
 from bench.aim import tree as aims_tree
+from bench.command import command, keep
 from bench.engine.measures import decode_tokens_s
 from bench.schemas import generated
 from cluster.environment import shoal_home
@@ -155,10 +155,9 @@ def aims(found: Validity, paid: list[Price]) -> list[Aim]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.grammar", description="Validity and price of grammars.")
+    parser = command("bench.grammar", "Validity and price of grammars.", RESULT)
     parser.add_argument("--quick", action="store_true", help="about a minute: 40 schemas, one round")
     parser.add_argument("--export", type=Path, default=shoal_home() / "models" / NAME, help="the model's directory")
-    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     chosen = parser.parse_args()
     schemas, rounds, streams = (40, 1, (1, 8)) if chosen.quick else (500, 5, (1, 8, 16))
     engine = SlotEngine(Export.load(chosen.export), SlotConfig(max_len=512, provider="cpu", queue_limit=schemas))
@@ -180,10 +179,8 @@ def main() -> int:
         print(f"{row} {price.cost:>7.1%}")
     reached = aims(found, paid)
     print("\n".join(map(str, reached)))
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
     told = {"validity": asdict(found), "prices": [{**asdict(price), "cost": price.cost} for price in paid]}
-    told["aims"] = aims_tree(reached)
-    chosen.json.write_text(json.dumps(told, indent=1) + "\n")
+    keep({**told, "aims": aims_tree(reached)}, chosen.json)
     return int(bool(found.invalid))
 
 

@@ -6,22 +6,19 @@ second, prompts included. Whichever side rests uses no CPU: engines sleep betwee
 onnxruntime that wait actively (SlotConfig.is_spinning, the same on both sides) do so only between two steps of a run.
 """
 
-import argparse
-import json
 import os
 import statistics
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.command import command, ending, keep
 from bench.http_streams import Run
 from bench.sides import EngineSide, Side, http_side
-from cluster.demo.service import Ended, ended_by_signals, temporary_service
+from cluster.demo.service import ended_by_signals, temporary_service
 from cluster.environment import shoal_home
 from cluster.planning import plan_of
 from cluster.settings import Settings
 from deployments.engines import build_engine
-from replicas.errors import ShoalError
 
 STREAMS = (1, 2, 4, 8, 16)
 RESULT = Path("bench/results/stack.json")
@@ -118,22 +115,15 @@ def bench(size: Size) -> tuple[list[Row], str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.stack", description="HTTP against in-process, tokens/s.")
+    parser = command("bench.stack", "HTTP against in-process, tokens/s.", RESULT)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.rounds} round of {QUICK.tokens} tokens")
-    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     rows, model = bench(size)
     print(f"{model}, {os.cpu_count()} cores, {size.tokens} tokens a stream, medians of {size.rounds} rounds")
     print(table(rows))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(tree(rows, size, model), indent=2) + "\n")
+    keep(tree(rows, size, model), options.json)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Ended as ended:
-        sys.exit(ended.exit_status)
-    except ShoalError as error:
-        sys.exit(f"error: {error}")
+    ending(main)

@@ -1,8 +1,9 @@
 """What a long prompt does to those who are reading their answers: ITL p99 while it is prefilled, against before.
 
-`python -m bench.engine.stalls` measures only this. Four streams decode, or eight; after a while one more request comes with the longest prompt that the model takes, at
-most 4096 tokens. Gaps between tokens are sorted by whether they end before it comes, between that and its first token,
-or later: what is calm is the mean of before and after, as the streams' own contexts grow all the time.
+`python -m bench.engine.stalls` measures only this. Four streams decode, or eight; after a while one more request comes
+with the longest prompt that the model takes, at most 4096 tokens. Gaps between tokens are sorted by whether they end
+before it comes, between that and its first token, or later: what is calm is the mean of before and after, as the
+streams' own contexts grow all the time.
 """
 
 import argparse

@@ -6,23 +6,20 @@ upstream alone. Linux only. Whoever is not asked rests, but Ray's processes are 
 and the notes say how much it is.
 """
 
-import argparse
-import json
 import os
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.command import command, ending, keep
 from bench.gateway.litellm_side import VERSION, Missing, litellm
 from bench.gateway.measure import FULL, QUICK, Size, is_logged, measure
 from bench.gateway.processes import cores, cpu_s, kept_on
 from bench.gateway.report import Result, table, tree
 from bench.gateway.shoal_side import shoal
 from bench.gateway.side import DIRECT, LITELLM, SHOAL, Side, clients, upstream
-from cluster.demo.service import Ended, ended_by_signals
+from cluster.demo.service import ended_by_signals
 from cluster.environment import shoal_home
-from replicas.errors import ShoalError
 
 RESULT = Path("bench/results/gateway.json")
 IDLE_S = 5.0
@@ -70,24 +67,16 @@ def _logged(side: Side, answers: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.gateway", description="Shoal and LiteLLM as gateways.")
+    parser = command("bench.gateway", "Shoal and LiteLLM as gateways.", RESULT)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.rounds} short rounds")
     parser.add_argument("--only-shoal", action="store_true", help="leave LiteLLM out")
-    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     result = bench(size, with_litellm=not options.only_shoal)
     print(f"{os.cpu_count()} cores, one for the gateways; medians of {size.rounds} alternating rounds")
     print(table(result))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    found = {"command": "python -m bench.gateway", "cores": os.cpu_count(), **tree(result)}
-    options.json.write_text(json.dumps(found, indent=2) + "\n")
+    keep({"command": "python -m bench.gateway", "cores": os.cpu_count(), **tree(result)}, options.json)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Ended as ended:
-        sys.exit(ended.exit_status)
-    except ShoalError as error:
-        sys.exit(f"error: {error}")
+    ending(main)

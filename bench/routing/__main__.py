@@ -7,8 +7,6 @@ the rules that a person would write, the predictor at every threshold, chance, a
 """
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.command import command, ending, keep
 from bench.routing.asking import Graded, ask, write_labelled
 from bench.routing.service import CLOUD, Running, by_rules, running
 from bench.routing.tasks import Task, tasks
 from cluster.cli_route_tables import frontier_table, savings_table
 from cluster.console import err, out
-from cluster.demo.service import Ended, ended_by_signals
+from cluster.demo.service import ended_by_signals
 from cluster.route_cases import cases_in, cloud_quality_in, examples_in, labelled
 from cluster.route_plot import draw
 from cluster.routing import routing_of
 from replicas.bundled import NAME
-from replicas.errors import ShoalError
 from router.estimate import Estimate
 from router.learned.bootstrap import mean_of
 from router.learned.frontier import Cases, Point
@@ -142,27 +140,20 @@ def tree(found: Found, options: argparse.Namespace, count: int) -> dict[str, obj
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.routing", description="What learned routing is worth.")
+    parser = command("bench.routing", "What learned routing is worth.", RESULT)
     parser.add_argument("--quick", action="store_true", help="a minute: 120 tasks")
     parser.add_argument("--tasks", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     parser.add_argument("--plot", type=Path, help="a picture of the frontier; needs the extra `bench`")
     options = parser.parse_args()
     made = tasks(120 if options.quick else options.tasks, options.seed)
     with ended_by_signals(), running(made, ACCURACY, QUALITY) as service:
         found = measured(service, made)
     tell(found)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(tree(found, options, len(made)), indent=1) + "\n")
+    keep(tree(found, options, len(made)), options.json)
     if options.plot is not None:
         draw(found.points, f"{NAME} and a cloud that is right in {ACCURACY:.0%}: {len(made)} tasks", options.plot)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Ended as ended:
-        sys.exit(ended.exit_status)
-    except ShoalError as error:
-        sys.exit(f"error: {error}")
+    ending(main)

@@ -6,7 +6,6 @@ Counted are the right tool, all arguments exactly (in number, names, types and l
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,12 @@ import openai
 
 from bench.aim import Aim
 from bench.aim import tree as aims_tree
+from bench.command import command, ending, keep
 from bench.tools.cases import Case, cases
 from bench.tools.ways import Said, Way, by_choice, free_text, required
-from cluster.demo.service import Ended, ended_by_signals, temporary_service
+from cluster.demo.service import ended_by_signals, temporary_service
 from cluster.environment import shoal_home
 from cluster.settings import Settings
-from replicas.errors import ShoalError
 from replicas.tools.tool import object_of
 
 RESULT = Path("bench/results/tools.json")
@@ -152,12 +151,11 @@ def service(url: str | None) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.tools", description="How well a model uses tools.")
+    parser = command("bench.tools", "How well a model uses tools.", RESULT)
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--url", help="a running instance; without it one is started")
     parser.add_argument("--model", help="default: the instance's first")
-    parser.add_argument("--json", type=Path, default=RESULT, help=f"where the figures go, default {RESULT}")
     options = parser.parse_args()
     asked, rows, failures = cases(options.cases, options.seed), [], {}
     with (
@@ -171,14 +169,8 @@ def main() -> None:
             failures[way[0]] = [one for one in outcomes if not one.is_exact]
     print(f"{model}, {options.cases} cases, seed {options.seed}")
     print(table(rows))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(tree(rows, failures, options), indent=2) + "\n")
+    keep(tree(rows, failures, options), options.json)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Ended as ended:
-        sys.exit(ended.exit_status)
-    except ShoalError as error:
-        sys.exit(f"error: {error}")
+    ending(main)
