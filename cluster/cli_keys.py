@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
-from cluster.options import ConfigOption, JsonOption
+from cluster.options import ConfigOption, JsonOption, taking
 from cluster.planning import store_address
 from cluster.settings import load_settings
 from replicas.errors import SettingsError
@@ -35,19 +35,28 @@ class _Used:
     last_day: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new key is for, and what it may do."""
+
+    name: Annotated[str, typer.Argument(help="What the key is for; shown by `list`.")]
+    scope: Annotated[list[Scope] | None, typer.Option(help="May be repeated; default all but admin.")] = None
+    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help=LIMIT_HELP)] = None
+    weight: Annotated[float, typer.Option(min=0.01, max=100, help="Its share where keys wait for each other.")] = 1.0
+    private: Annotated[bool, typer.Option("--private", help="What is asked with it never leaves for a cloud.")] = False
+
+    def key(self) -> Key:
+        """The key, made now. Raises SettingsError for a limit that there is not."""
+        scopes = frozenset(self.scope) if self.scope else USUAL
+        limits = limits_of(self.limit or [])
+        return Key(new_id(), self.name, time.time(), scopes, limits, self.weight, is_private=self.private)
+
+
 @keys_app.command("create")
-def create(  # noqa: PLR0913, PLR0917 - each is an option of the command line
-    name: Annotated[str, typer.Argument(help="What the key is for; shown by `list`.")],
-    scope: Annotated[list[Scope] | None, typer.Option(help="May be repeated; default all but admin.")] = None,
-    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help=LIMIT_HELP)] = None,
-    weight: Annotated[float, typer.Option(min=0.01, max=100, help="Its share where keys wait for each other.")] = 1.0,
-    private: Annotated[bool, typer.Option("--private", help="What is asked with it never leaves for a cloud.")] = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@taking(Wanted)
+def create(wanted: Wanted, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Make a key and show its secret, once: it is not kept. From then on the service wants a key from everybody."""
-    scopes = frozenset(scope) if scope else USUAL
-    key = Key(new_id(), name, time.time(), scopes, limits_of(limit or []), weight, is_private=private)
+    key = wanted.key()
     text, digest = created(key.id)
     with opened(config) as store:
         store.keys.add(StoredKey(key, digest))
@@ -55,7 +64,7 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         print_json({**told(key, _Used()), "key": text})
         return
     out.print(text, highlight=False)
-    err.print(f"key {key.id} for {name}: its secret is shown this once", highlight=False, markup=False)
+    err.print(f"key {key.id} for {key.name}: its secret is shown this once", highlight=False, markup=False)
 
 
 @keys_app.command("list")

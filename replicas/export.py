@@ -49,7 +49,6 @@ class _Model(BaseModel):
     type: str
     context_length: int = Field(gt=1)
     vocab_size: int = Field(gt=0)
-    bos_token_id: int | None = None
     eos_token_id: int | list[int]
     decoder: _Decoder
 
@@ -88,7 +87,6 @@ class Export:
     rope_switch_tokens: int | None
     vocab: int
     eos_ids: tuple[int, ...]
-    bos_id: int | None
     kv_element: Element
     names: Names
 
@@ -125,7 +123,6 @@ class Export:
             rope_switch_tokens=rope_switch(graph, names.attention_mask, model_file.parent),
             vocab=_width(graph, names.logits) or model.vocab_size,
             eos_ids=tuple(eos) if isinstance(eos, list) else (eos,),
-            bos_id=model.bos_token_id,
             kv_element=_element(path, past.elem_type),
             names=names,
         )

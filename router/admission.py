@@ -27,7 +27,6 @@ class Admission:
         self.pool = pool
         self.limit = limit
         self.inside = 0
-        self.refused_total = 0
         self._clock = clock
         self._busy_since_s = 0.0
         self._departures_s: deque[float] = deque(maxlen=RECENT)
@@ -53,7 +52,6 @@ class Admission:
 
     def refusal(self) -> Overloaded:
         """What to tell one who is turned away."""
-        self.refused_total += 1
         return Overloaded(self.pool, self._promise_s())
 
     def leave(self) -> None:

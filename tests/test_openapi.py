@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -21,7 +21,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cluster.swarm.http_api import SwarmApi
-from deployments.openapi import document
+from cluster.swarm.routes import swarm_routes
+from deployments.openapi import Documented, document
 from deployments.openapi.operation import JSON
 from deployments.plan import AppPlan, EnginePlan, HttpPlan, PoolPlan
 from replicas.cloud.fields import fields
@@ -55,7 +56,7 @@ def edge() -> Iterator[Served]:
         yield served
 
 
-def held(operation: APIOperation, url: str, mode: GenerationMode) -> Counter[int]:  # type: ignore[type-arg]
+def held(operation: APIOperation, url: str, mode: GenerationMode) -> Counter[int]:  # type: ignore[type-arg]  # what it is of says nothing here
     """Send what an operation lets somebody send, or things nearly like it; how often that ended in each status."""
     ended: Counter[int] = Counter()
 
@@ -68,7 +69,7 @@ def held(operation: APIOperation, url: str, mode: GenerationMode) -> Counter[int
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(mode), model=MODELS)
-    def ask(case: Case, model: str | None) -> None:  # type: ignore[type-arg]
+    def ask(case: Case, model: str | None) -> None:  # type: ignore[type-arg]  # what it is of says nothing here
         if mode is GenerationMode.POSITIVE and isinstance(case.body, dict) and "model" in case.body:
             case.body["model"] = model  # else nearly all would end at the name
         response = case.call(base_url=url, timeout=LIMIT_S)
@@ -108,17 +109,26 @@ def test_whatever_is_sent_about_jobs_is_answered_as_the_document_says(tmp_path: 
         assert ended["GET /v1/swarms"][200]
 
 
-def test_the_document_is_one_and_has_every_path_of_the_guide(edge: Served, tmp_path: Path) -> None:
+def methods(tree: Mapping[str, object]) -> set[tuple[str, str]]:
+    """Method and path of every operation of a document, places without their names."""
+    paths = fields(tree["paths"])
+    return {(method.upper(), re.sub(r"{\w+}", "{}", path)) for path in paths for method in fields(paths[path])}
+
+
+def test_the_document_has_every_route_and_the_guide_names_them_all(edge: Served, tmp_path: Path) -> None:
     tree = httpx.get(f"{edge.url}/openapi.json", timeout=30).json()
-    with serving_swarms(tmp_path, EchoAnswerer) as service:
-        swarms = document(SwarmApi(service.port, 1000, 1.0).routes(), "0")
+    mounted = swarm_routes(tmp_path / "journal", PLAN)
+    swarms = document(mounted, "0")
     for one in (tree, swarms):
         schemathesis.openapi.from_dict(one).validate()
-    told = {re.sub(r"{\w+}", "{}", path) for path in [*tree["paths"], *fields(swarms["paths"])]}
-    table = chapter("docs/api.md", "## Endpoints")
-    named = {re.sub(r"{\w+}", "{}", path) for path in re.findall(r"`(?:[A-Z]+ )(/[^`]*)`", table)}
-    assert len(named) > 15
-    assert named <= told
+    assert all(isinstance(route, Documented) for route in mounted)
+    cells = re.findall(r"`([A-Z]+)(?: (/[^`]*))?`", chapter("docs/api.md", "## Endpoints"))
+    named: set[tuple[str, str]] = set()
+    for place, (method, path) in enumerate(cells):  # a method without a path is about the next one
+        shown = path or next(later for _, later in cells[place:] if later)
+        named.add((method, re.sub(r"{\w+}", "{}", shown)))
+    assert len(named) > 20
+    assert named == methods(tree) | methods(swarms)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("anthropic", "MessagesBody"), ("openai", "ChatBody")])

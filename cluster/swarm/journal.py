@@ -5,6 +5,7 @@ call whose output is here is made again. An output is written once: a second one
 are synchronous (WAL with synchronous=FULL); methods block, the conductor calls them from one thread of their own.
 """
 
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -201,8 +202,8 @@ class Journal:
         return {str(row[0]): (int(row[1]), int(row[2]), Usage(int(row[3]), int(row[4]), int(row[5]))) for row in rows}
 
 
-def _set_pragmas(raw: object, _record: object) -> None:
-    cursor = raw.cursor()  # type: ignore[attr-defined]  # SQLAlchemy hands the driver's connection over untyped
+def _set_pragmas(raw: sqlite3.Connection, _record: object) -> None:
+    cursor = raw.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -4,6 +4,7 @@ SQLite: a transaction that writes takes the write lock when it begins (else two 
 each other), and Python's driver must not begin or commit by itself, so that migrations are all or nothing.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,9 +74,9 @@ def _make_private(path: Path) -> None:
         raise Unavailable(f"the store at {path}", str(error.strerror)) from error
 
 
-def _set_pragmas(raw: object, _record: object) -> None:
-    raw.isolation_level = None  # type: ignore[attr-defined]  # SQLAlchemy hands the driver's connection over untyped
-    cursor = raw.cursor()  # type: ignore[attr-defined]
+def _set_pragmas(raw: sqlite3.Connection, _record: object) -> None:
+    raw.isolation_level = None
+    cursor = raw.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

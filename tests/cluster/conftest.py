@@ -1,4 +1,5 @@
-"""One real instance for all tests here: `shoal up --detach`, the bundled model and some echo pools, `shoal down`."""
+"""One real instance for all tests here: `shoal up --detach`, the bundled model and some echo pools, `shoal down`. For
+those that need none, the command line in this process."""
 
 import json
 import socket
@@ -12,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.cluster.command import Shell
 from tests.models import bundled_export
 
 MODEL = "smollm2-135m-instruct"
@@ -95,6 +97,20 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port")
+
+
+@pytest.fixture
+def shoal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line in this process."""
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home for this process, in an empty folder."""
+    monkeypatch.setenv("SHOAL_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
 
 
 @pytest.fixture(scope="session")

@@ -18,18 +18,7 @@ from tests.cluster.command import Shell
 from tests.deployments.served import PLAN, serving
 from tests.models import tiny_gguf
 
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, in an empty folder."""
-    monkeypatch.setenv("SHOAL_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def shoal(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
+pytestmark = pytest.mark.usefixtures("empty_home")
 
 
 def commands(command: object, *path: str) -> Iterator[tuple[str, ...]]:
@@ -58,7 +47,7 @@ def test_an_unknown_option_is_a_usage_error(shoal: Shell) -> None:
     assert "--port" in ended.err
 
 
-def test_the_settings_are_shown_as_json_and_as_yaml_that_is_read_again(shoal: Shell, home: Path) -> None:
+def test_the_settings_are_shown_as_json_and_as_yaml_that_is_read_again(shoal: Shell, empty_home: Path) -> None:
     shown = shoal("config", "show", "--json")
     tree = json.loads(shown.out)
     assert tree["http"]["port"] == 8000
@@ -112,11 +101,11 @@ def test_without_an_instance_status_and_down_say_so(shoal: Shell) -> None:
     assert (down.status, down.err) == (1, "no Shoal instance on port 18099\n")
 
 
-def test_down_of_another_port_leaves_an_instance_alone_and_names_it(shoal: Shell, home: Path) -> None:
-    mine = instance.record(home, "127.0.0.1", 18098)
+def test_down_of_another_port_leaves_an_instance_alone_and_names_it(shoal: Shell, empty_home: Path) -> None:
+    mine = instance.record(empty_home, "127.0.0.1", 18098)
     ended = shoal("down", "--port", "18099")
     assert (ended.status, "running on: 18098" in ended.err) == (1, True)
-    assert instance.find(home, 18098) == mine
+    assert instance.find(empty_home, 18098) == mine
 
 
 def test_up_on_a_port_that_is_used_says_why(shoal: Shell) -> None:
@@ -143,10 +132,10 @@ def test_models_are_imported_listed_and_refused(shoal: Shell, tmp_path: Path) ->
 
 
 @pytest.fixture
-def port(home: Path) -> Iterator[str]:
+def port(empty_home: Path) -> Iterator[str]:
     """The port of an edge without Ray, recorded as an instance."""
     with serving(PLAN) as served:
-        instance.record(home, *served.address)
+        instance.record(empty_home, *served.address)
         yield str(served.address[1])
 
 
@@ -193,14 +182,14 @@ def test_status_shows_every_engine_and_the_slots_in_use(shoal: Shell, port: str)
     assert "not answering" not in shown
 
 
-def test_an_instance_that_does_not_answer_is_said_not_to(shoal: Shell, home: Path) -> None:
-    instance.record(home, "127.0.0.1", instance.free_port())
+def test_an_instance_that_does_not_answer_is_said_not_to(shoal: Shell, empty_home: Path) -> None:
+    instance.record(empty_home, "127.0.0.1", instance.free_port())
     [report] = json.loads(shoal("status", "--json").out)
     assert (report["is_answering"], report["service"]) == (False, None)
     assert "not answering" in shoal("status").out
 
 
-def test_the_command_is_one_that_a_shell_can_start(home: Path) -> None:
+def test_the_command_is_one_that_a_shell_can_start(empty_home: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "cluster.cli", "config", "show", "--config", "none.yaml"],
         capture_output=True,

@@ -24,11 +24,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture
-def shoal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
-
-
 def test_an_adapter_is_loaded_listed_and_unloaded(served: Served, shoal: Shell) -> None:
     port, name = str(served.address[1]), "small:poet [x]"
     assert "no" in shoal("adapters", "list", "--port", port).out.split()

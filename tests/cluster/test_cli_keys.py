@@ -9,27 +9,17 @@ from router.keys.key import digest_of, read
 from router.store import Store, StoreAddress, Use, open_store
 from tests.cluster.command import Shell
 
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SHOAL_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def shoal(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
+pytestmark = pytest.mark.usefixtures("empty_home")
 
 
 def stored(home: Path) -> Store:
     return open_store(StoreAddress.of_file(home / "shoal.sqlite"))
 
 
-def test_the_printed_key_is_the_one_whose_digest_is_kept(shoal: Shell, home: Path) -> None:
+def test_the_printed_key_is_the_one_whose_digest_is_kept(shoal: Shell, empty_home: Path) -> None:
     text = shoal("keys", "create", "crawler").out.strip()
     found = read(text)
-    store = stored(home)
+    store = stored(empty_home)
     [kept] = store.keys.all()
     store.close()
     assert found == (kept.key.id, found[1] if found else "")
@@ -37,11 +27,11 @@ def test_the_printed_key_is_the_one_whose_digest_is_kept(shoal: Shell, home: Pat
     assert digest_of(found[1]) == kept.digest
 
 
-def test_the_secret_is_in_no_file_and_in_no_later_output(shoal: Shell, home: Path) -> None:
+def test_the_secret_is_in_no_file_and_in_no_later_output(shoal: Shell, empty_home: Path) -> None:
     found = read(shoal("keys", "create", "crawler").out.strip())
     assert found
     listed = shoal("keys", "list").out + shoal("keys", "list", "--json").out
-    files = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    files = b"".join(path.read_bytes() for path in empty_home.rglob("*") if path.is_file())
     assert found[0].encode() in files
     assert found[1].encode() not in files
     assert found[1] not in listed
@@ -69,9 +59,9 @@ def test_a_revoked_key_is_listed_as_such(shoal: Shell) -> None:
     assert "revoked" in shoal("keys", "list").out
 
 
-def test_usage_is_listed_beside_its_key(shoal: Shell, home: Path) -> None:
+def test_usage_is_listed_beside_its_key(shoal: Shell, empty_home: Path) -> None:
     id_ = json.loads(shoal("keys", "create", "agent", "--json").out)["id"]
-    store = stored(home)
+    store = stored(empty_home)
     store.usage.add([Use(id_, "2026-01-31", "echo", 2, 30, 10, 12)])
     store.close()
     [listed] = json.loads(shoal("keys", "list", "--json").out)
@@ -93,11 +83,11 @@ def test_what_cannot_be_done_is_told_in_a_line(shoal: Shell, arguments: list[str
     assert words in ended.err
 
 
-def test_the_store_that_the_settings_name_is_used(shoal: Shell, tmp_path: Path, home: Path) -> None:
+def test_the_store_that_the_settings_name_is_used(shoal: Shell, tmp_path: Path, empty_home: Path) -> None:
     Path("shoal.yaml").write_text(f"store: {{url: 'sqlite:///{tmp_path}/other.sqlite'}}")
     assert shoal("keys", "create", "agent").status == 0
     assert (tmp_path / "other.sqlite").exists()
-    assert not (home / "shoal.sqlite").exists()
+    assert not (empty_home / "shoal.sqlite").exists()
 
 
 def test_settings_that_hold_a_password_are_refused(shoal: Shell) -> None:
@@ -108,9 +98,9 @@ def test_settings_that_hold_a_password_are_refused(shoal: Shell) -> None:
     assert "geheim" not in ended.err
 
 
-def test_a_private_key_is_made_kept_and_shown_as_one(shoal: Shell, home: Path) -> None:
+def test_a_private_key_is_made_kept_and_shown_as_one(shoal: Shell, empty_home: Path) -> None:
     made = [json.loads(shoal("keys", "create", "k", "--json", *more).out) for more in ((), ("--private",))]
-    store = stored(home)
+    store = stored(empty_home)
     assert [key["private"] for key in made] == [kept.key.is_private for kept in store.keys.all()] == [False, True]
     store.close()
     assert shoal("keys", "list").out.split().count("private") == 1

@@ -1,11 +1,23 @@
 """`shoal route explain` decides as the service would, from the settings alone."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cluster.planning import plan_of
+from cluster.route_request import call_of_prompt
+from cluster.settings import load_settings
+from replicas.errors import SettingsError
+from router.budget import Budgets, Claim, Reservation
+from router.budget.budget import Taken
+from router.origin import origin_of
+from router.policy.decide import UNPRICED
+from router.policy.explain import tree
 from tests.cluster.command import Shell
+from tests.deployments.served import serving
 
 SETTINGS = """
 models: [{name: small}, {name: large}]
@@ -120,3 +132,85 @@ def test_a_wrong_option_is_told_in_a_line(shell: Shell, arguments: list[str], wo
     ended = shell("route", "explain", *arguments)
     assert ended.status == 1
     assert words in ended.err
+
+
+CHECKED = """
+models: [{name: echo, engine: {kind: echo}}]
+clouds:
+  - {name: acme, kind: anthropic, base_url: "https://api.acme.dev", models: [{name: claude-haiku-4-5}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            "routing: {rules: [{name: mine, private: true, to: claude-haiku-4-5}]}",
+            "'mine' marks requests private and sends them to the cloud acme/claude-haiku-4-5",
+        ),
+        ("routing: {rules: [{name: a, to: local-only}, {name: b, to: local-only}]}", "'b' is never reached"),
+        ("routing: {rules: [{name: a, to: opus}]}", "'a' sends to 'opus', which is not there"),
+        ("routing: {policy: learned}", "routing.learned.model_file is not set"),
+        ("budgets: [{name: a, usd: 1}, {name: a, usd: 2}]", "budgets: two are called 'a'"),
+        ("costs: {baseline: gpt-17}", "costs.baseline: "),
+        ("costs: {prices: [{name: a, input: 1, output: 1}, {name: a, input: 2, output: 2}]}", "'a' is there twice"),
+        (
+            "experiments: [{name: x, rule: nobody, variants: [{name: a}, {name: b, to: echo}]}]",
+            "there is no rule 'nobody'",
+        ),
+    ],
+)
+def test_what_would_stop_a_start_is_told_by_commands_that_start_nothing(
+    shell: Shell, tmp_path: Path, wrong: str, words: str
+) -> None:
+    Path("shoal.yaml").write_text(CHECKED + wrong)
+    with pytest.raises(SettingsError) as refused:
+        plan_of(load_settings(None), tmp_path, has_gpu=False)
+    assert words in str(refused.value)
+    for command in (("config", "show"), ("route", "explain", "hello")):
+        ended = shell(*command)
+        assert (ended.status, ended.out, ended.err) == (1, "", f"error: {refused.value}\n")
+
+
+AGREED = """
+models: [{name: echo, engine: {kind: echo}}]
+clouds:
+  - {name: keyless, kind: openai, base_url: "http://127.0.0.1:9/v1", key_env: NO_SUCH_KEY, models: [{name: ghost}]}
+  - {name: unpriced, kind: openai, base_url: "http://127.0.0.1:9/v1", models: [{name: phantom}]}
+budgets: [{name: each-job, usd: 1, each: job}]
+routing: {policy: prefer-cloud}
+"""
+
+
+@pytest.mark.parametrize("model", ["auto", "keyless/ghost", "unpriced/phantom"])
+@pytest.mark.parametrize("job", ["", "j1"])
+def test_of_clouds_without_a_key_or_a_price_it_says_what_the_service_says(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, job: str
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    Path("shoal.yaml").write_text(AGREED)
+    headers = {"x-shoal-job": job}
+    options = ["--header", f"x-shoal-job: {job}", "--given", f"model={model}"]
+    told = json.loads(shell("route", "explain", "hello", *options, "--json").out)
+    plan = plan_of(load_settings(None), tmp_path, has_gpu=False)
+    budgets = Budgets(plan.budgets, Untouched(), lambda _: None)
+    with serving(plan, budgets=budgets) as served:
+        call = replace(call_of_prompt("hello"), model=model, origin=origin_of(headers))
+        found = tree(served.answerer.policy.decide(call))
+    assert [told[part] for part in ("by", "rule", "route", "lost")] == [
+        found[part] for part in ("by", "rule", "route", "lost")
+    ]
+    lost = {one["name"]: one["why"] for one in told["lost"]}
+    if model == "auto":
+        assert lost["keyless/ghost"] == "the cloud keyless is not available; set NO_SUCH_KEY to its key"
+        assert lost.get("unpriced/phantom") == (UNPRICED if job else None)
+
+
+class Untouched:
+    """Budgets of which nothing is taken."""
+
+    def reserve(self, reservation: Reservation) -> None:
+        pytest.fail("nothing is asked of a cloud here")
+
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
+        return [Taken(0) for _ in claims]

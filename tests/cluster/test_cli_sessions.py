@@ -24,11 +24,6 @@ def served() -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture
-def shoal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
-
-
 def test_a_session_is_saved_and_loaded_under_any_name(served: Served, shoal: Shell, tmp_path: Path) -> None:
     port, file = str(served.address[1]), tmp_path / "talk.kv"
     saved = shoal("sessions", "save", "mine", str(file), "--port", port)

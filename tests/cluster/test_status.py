@@ -117,11 +117,6 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture
-def shoal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
-
-
 def answer_then_interrupt(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """While `status --watch` waits the first time an answer is made; the second time comes Ctrl-C."""
     waits: list[float] = []

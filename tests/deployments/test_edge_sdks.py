@@ -1,33 +1,11 @@
 """The vendors' SDKs by base URL alone, over a socket."""
 
-from collections.abc import Iterator
-
 import anthropic
 import openai
 import pytest
 from anthropic.types import TextBlock
 
-from tests.deployments.served import serving
-
 TEXT = "Grüße 🐟, and a longer tail of text"
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving() as served:
-        yield served.url
-
-
-@pytest.fixture
-def claude(url: str) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=url, api_key="local", max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def gpt(url: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="local", max_retries=0, timeout=20) as client:
-        yield client
 
 
 def test_the_anthropic_sdk_gets_a_message(claude: anthropic.Anthropic) -> None:

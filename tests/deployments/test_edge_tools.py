@@ -1,7 +1,6 @@
 """Tools by base URL alone, with the vendors' SDKs. The echo engine says what it is told: a call, if it is told one."""
 
 import json
-from collections.abc import Iterator
 
 import anthropic
 import openai
@@ -23,24 +22,6 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln }]"}}\n</t
 TEXT = f"I look.\n{CALL}\n{CALL}"
 STOPS = ["Köln", "\n", "tool_call"]
 ASKED: list[MessageParam] = [{"role": "user", "content": TEXT}]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving() as served:
-        yield served.url
-
-
-@pytest.fixture
-def claude(url: str) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=url, api_key="local", max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def gpt(url: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="local", max_retries=0, timeout=20) as client:
-        yield client
 
 
 def check_claude(message: ClaudeMessage) -> None:

@@ -30,7 +30,7 @@ def _graph(folder: Path, change: Callable[[onnx.GraphProto], None]) -> None:
 def test_an_export_says_what_it_is(folder: Path) -> None:
     export = Export.load(folder)
     assert (export.layers, export.kv_heads, export.head_size, export.vocab) == (2, 2, 16, len(vocabulary()[0]))
-    assert (export.context_tokens, export.eos_ids, export.bos_id, export.name) == (512, (2, 0), 1, "model")
+    assert (export.context_tokens, export.eos_ids, export.name) == (512, (2, 0), "model")
     assert export.kv_token_bytes == 2 * 2 * 2 * 16 * 4
 
 

@@ -1,15 +1,12 @@
 """`shoal swarm ...` against the routes on a real socket."""
 
-import asyncio
 import io
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -20,20 +17,9 @@ from cluster.swarm.progress import LINES, Progress
 from replicas.engine import Usage
 from replicas.errors import InvalidRequest, NotFound
 from tests.swarm.answerers import Odd, Puppet
-from tests.swarm.service import Service, serving
+from tests.swarm.service import Service
 
 YAML = "agents: [{role: echo, prompt: '{text}'}]\nover: {text: [%s]}\nname: '[b]odd[/b] name'\n"
-
-
-@pytest.fixture
-def puppet() -> Puppet:
-    return Puppet(gates={"slow": asyncio.Event()})
-
-
-@pytest.fixture
-def service(tmp_path: Path, puppet: Puppet) -> Iterator[Service]:
-    with serving(tmp_path, puppet.connect) as running:
-        yield running
 
 
 def swarm_file(folder: Path, *texts: str) -> str:

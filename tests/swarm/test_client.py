@@ -20,17 +20,6 @@ ECHO = shoal.Agent(role="echo", prompt="{text}")
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet(gates={"slow": asyncio.Event()})
-
-
-@pytest.fixture
-def service(tmp_path: Path, puppet: Puppet) -> Iterator[Service]:
-    with serving(tmp_path, puppet.connect) as running:
-        yield running
-
-
-@pytest.fixture
 def client(service: Service) -> Iterator[shoal.Client]:
     with shoal.connect(service.url) as connected:
         yield connected
