@@ -10,27 +10,28 @@ mean: a chunk of even size is a debt, and decoding pays it off before the next o
 chunk is such a debt as a whole, as a small chunk costs nearly as much as a large one; one of a batch request is cut.
 """
 
+from replicas.slot.step.chunk_cost import ChunkCost
+
 LEAST = 2
 """Tokens of the smallest chunk. One would take another kernel; measured beside a decode step of one row, 12 ms, and of
 four, 18 ms: 2 tokens take 16 ms, 4 take 18, 8 take 25."""
-_WEIGHT = 0.3
-_GROWTH = 1.5
 EVEN = 16
 """Tokens of a chunk where the ratio is held in the mean: twice as long as the smallest, for eight times as much."""
+_DECODE_WEIGHT = 0.3
+_GROWTH = 1.5
 _PROBE_EVERY = 16  # chunks: so often the smallest one is tried
 _PROBE_GROWTH = 1.25  # a disturbance of one does not count for more
 _MOST_CHUNKS = 16
 """Full chunks of one step, for a crowd."""
-_PRIOR = 0.5
-"""Share of a chunk's time that is taken to grow with its tokens until chunks of several sizes have told better."""
 
 
 class Pace:
-    """Sizes chunks of at most `full` tokens, by a line through what the last ones took."""
+    """Sizes chunks of at most `full` tokens."""
 
     def __init__(self, full: int, stall_ratio: float) -> None:
         self._full = full
         self._share = stall_ratio - 1.0
+        self._cost = ChunkCost()
         self._decode_s = 0.0
         self._debt_s = 0.0  # of chunks that took more than their step's share
         self._least_s: float | None = None  # what the smallest chunk takes
@@ -38,12 +39,10 @@ class Pace:
         self._is_held = False  # the chunk of this step is held to a size
         self._is_even = False  # that of a chunk in the mean
         self._last: int | None = None  # the size of the last chunk that was
-        # Weighted means over the last chunks: tokens, seconds, their squares and products.
-        self._tokens = self._seconds = self._squares = self._products = 0.0
 
     def decoded(self, seconds: float) -> None:
         """What decoding all active rows took."""
-        self._decode_s += (seconds - self._decode_s) * (_WEIGHT if self._decode_s else 1.0)
+        self._decode_s += (seconds - self._decode_s) * (_DECODE_WEIGHT if self._decode_s else 1.0)
         self._debt_s = max(0.0, self._debt_s - self._share * seconds)
 
     def began(self) -> None:
@@ -52,20 +51,15 @@ class Pace:
 
     def prefilled(self, tokens: int, seconds: float, *, is_whole: bool = False) -> None:
         """What a chunk took; `is_whole`: it was a prompt that is not cut."""
-        weight = _WEIGHT if self._tokens else 1.0
-        self._tokens += (tokens - self._tokens) * weight
-        self._seconds += (seconds - self._seconds) * weight
-        self._squares += (tokens * tokens - self._squares) * weight
-        self._products += (tokens * seconds - self._products) * weight
+        self._cost.took(tokens, seconds)
         is_cut = self._is_held and not is_whole
         self._last = tokens if is_cut and not self._is_even else None
-        is_too_long = tokens == LEAST and seconds > self._share * self._decode_s
+        is_too_long = tokens == LEAST and seconds > self._allowed_s
         if self._is_held and (is_whole or self._is_even or is_too_long):
             self._debt_s += seconds
         self._since_probe += 1
         if is_cut and tokens == LEAST:
-            least_s = seconds if self._least_s is None else _PROBE_GROWTH * self._least_s
-            self._least_s, self._since_probe = min(seconds, least_s), 0
+            self._probed(seconds)
 
     def is_short(self, tokens: int) -> bool:
         """A prompt of so many tokens need not be cut."""
@@ -87,21 +81,18 @@ class Pace:
             return 0
         if self._least_s is None or self._since_probe >= _PROBE_EVERY:
             return LEAST
-        if self._least_s > self._share * self._decode_s:
+        if self._least_s > self._allowed_s:
             self._is_even = True
             return min(self._full, EVEN)
         # A chunk of n tokens takes about as long as decoding n rows: a careful guess where the last ones tell nothing.
         most = streaming if self._last is None else _GROWTH * self._last + 1
-        return min(self._full, max(LEAST, int(min(most, self._wanted()))))
+        return min(self._full, max(LEAST, int(min(most, self._cost.tokens_in(self._allowed_s)))))
 
-    def _wanted(self) -> float:
-        """Tokens whose chunk takes what it may."""
-        tokens, seconds = self._tokens, self._seconds
-        if tokens == 0 or seconds <= 0:
-            return LEAST
-        guess = _PRIOR * seconds / tokens
-        trust = (0.1 * tokens) ** 2
-        variance = max(0.0, self._squares - tokens * tokens)
-        slope = (self._products - tokens * seconds + trust * guess) / (variance + trust)
-        more = (self._share * self._decode_s - seconds) / max(slope, 0.2 * guess)
-        return tokens + (more if more <= 0 else max(1.0, more))
+    @property
+    def _allowed_s(self) -> float:
+        """What a chunk may take beside one step's decoding."""
+        return self._share * self._decode_s
+
+    def _probed(self, seconds: float) -> None:
+        least_s = seconds if self._least_s is None else _PROBE_GROWTH * self._least_s
+        self._least_s, self._since_probe = min(seconds, least_s), 0
