@@ -21,6 +21,7 @@ from cluster.cli_swarm import swarm_app
 from cluster.console import err, out, print_json
 from cluster.environment import shoal_home
 from cluster.options import ConfigOption, JsonOption, ModelOption, PortOption, port_flag
+from cluster.rulebook import rulebook_of
 from cluster.settings import ModelSettings, Settings, load_settings, validated
 from replicas.errors import ShoalError
 
@@ -118,10 +119,12 @@ def down(port: PortOption = None, config: ConfigOption = None) -> None:
 def config_show(
     config: ConfigOption = None, port: PortOption = None, model: ModelOption = None, as_json: JsonOption = False
 ) -> None:
-    """Print the settings that `up` with the same options would use."""
+    """Print the settings that `up` with the same options would use, if it would take them."""
     import yaml
 
-    tree = effective_settings(config, port, model).model_dump(mode="json")
+    settings = effective_settings(config, port, model)
+    rulebook_of(settings)
+    tree = settings.model_dump(mode="json")
     if as_json:
         print_json(tree)
     else:

@@ -1,7 +1,8 @@
 """`shoal route explain`: who would answer a request, by the settings alone; nothing has to run, no model is loaded.
 
-It decides with the code that the service decides with. What only the running service knows it does not: how fast models
-have been, and by how many tokens exactly a prompt is too long for one.
+It decides with the code that the service decides with, and by the keys of clouds in its own environment. What only
+the running service knows it does not: how fast models have been, and by how many tokens exactly a prompt is too long
+for one.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from cluster import cli_route_learn
 from cluster.console import out, print_json
 from cluster.options import ConfigOption, JsonOption
 from cluster.route_request import call_of_body, call_of_prompt
-from cluster.routing import routing_of
+from cluster.rulebook import rulebook_of, without_keys
 from cluster.settings import load_settings
 from replicas.errors import SettingsError
 from router.call import Call
@@ -49,11 +50,12 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Say which rule decides, what it sees, who answers, who loses and why; exit status 1 if nobody answers."""
-    routing = routing_of(load_settings(config))
+    settings = load_settings(config)
+    rules = rulebook_of(settings)
     scene = Scene.of(given or [])
     headers = _headers(header or [])
     call = scene.applied(call_of_prompt(prompt) if body is None else _read(body, headers))
-    policy = Policy(routing, clock=scene.now, sees_all=True)
+    policy = Policy(rules.routing, without_keys(settings), scene.now, rules.is_limited, sees_all=True)
     decision = policy.decide(replace(call, origin=origin_of(headers)), scene.budget)
     _tell(decision, as_json=as_json)
     if not decision.route:

@@ -4,15 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cluster.experiments import experiments_of, retention_of
-from cluster.money_settings import baseline_of, budgets_of
-from cluster.routing import routing_of
+from cluster.experiments import retention_of
+from cluster.rulebook import endpoint_of, rulebook_of
 from cluster.settings import ModelSettings, Settings
 from deployments.plan import AppPlan, CloudPlan, EnginePlan, HttpPlan, PoolPlan
 from replicas.adapters import TOOLS, StoredAdapter, install_shipped
 from replicas.bundled import MEMBER_SHA256
 from replicas.bundled import NAME as BUNDLED_NAME
-from replicas.cloud.endpoint import Endpoint
 from replicas.errors import ModelImportError, NotFound, SettingsError
 from replicas.export import Export
 from replicas.lora import fitted_adapters
@@ -56,7 +54,7 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
         for model in settings.models
     )
     http = settings.http
-    routing = routing_of(settings, {pool.model: pool.context_tokens for pool in pools})
+    rules = rulebook_of(settings, {pool.model: pool.context_tokens for pool in pools})
     return AppPlan(
         pools=pools,
         default_model=settings.default_model or pools[0].model,
@@ -71,12 +69,12 @@ def plan_of(settings: Settings, home: Path, *, has_gpu: bool) -> AppPlan:
             allowed_origins=http.allowed_origins,
         ),
         store=store_address(settings, home),
-        budgets=budgets_of(settings.budgets),
-        baseline=baseline_of(settings.costs),
-        clouds=tuple(CloudPlan(one.kind, Endpoint(one.name, one.base_url, one.key_env)) for one in settings.clouds),
-        routing=routing,
-        experiments=experiments_of(settings, routing),
-        journal=retention_of(settings.journal),
+        budgets=rules.budgets,
+        baseline=rules.baseline,
+        clouds=tuple(CloudPlan(one.kind, endpoint_of(one)) for one in settings.clouds),
+        routing=rules.routing,
+        experiments=rules.experiments,
+        journal=retention_of(settings),
     )
 
 

@@ -73,7 +73,7 @@ class Answerer:
         self.catalog = catalog(plan, self.clouds.candidates)
         self.clients: dict[str, PoolClient] = {}
         self.adapters: dict[str, PoolAdapters] = {}  # of the pools whose adapters are kept here
-        self.policy = Policy(plan.routes, missing=self.clouds.missing)
+        self.policy = Policy(plan.routes, self.clouds.missing, is_limited=self.money.budgets.is_limited)
         self.experiments = Experiments(plan.experiments, self.policy)
         self._chains = Chains(self.policy, self.clouds, self.money, plan.http)
         self.registry = self._chains.registry
@@ -111,19 +111,26 @@ class Answerer:
         if self.archive is not None:
             await asyncio.to_thread(self.archive.close)
 
-    def prepare(self, call: Call, budget: State = "ok", run: Run | None = None) -> Prepared | Routed:
-        """Decide who answers, and count. Where several may answer, `run` is for the local models among them. Raises
-        NotFound for the model, ContextOverflow for a prompt that fits none of the route, Withheld, BudgetSpent and
-        Unavailable where nobody may answer, InvalidRequest."""
+    def prepare(
+        self,
+        call: Call,
+        budget: State = "ok",
+        run: Run | None = None,
+        told: Callable[[Decision], None] = lambda _: None,
+    ) -> Prepared | Routed:
+        """Decide who answers, and count. Where several may answer, `run` is for the local models among them. `told`
+        hears what is decided, before anything comes of it. Raises NotFound for the model, ContextOverflow for a prompt
+        that fits none of the route, Withheld, BudgetSpent and Unavailable where nobody may answer, InvalidRequest."""
         tried, decision = self.experiments.decide(call, budget)  # on record is the call as it came, as policies saw it
+        told(decision)
         try:
-            work = self._ready(tried, decision, run or self.run)
+            work = self._ready(tried, decision, run or self.run, told)
         except ShoalError as refusal:
             self.journal.refused(call, decision, budget, refusal)
             raise
         return replace(work, record=self.journal.begun(call, decision, budget))
 
-    def _ready(self, call: Call, decision: Decision, run: Run) -> Prepared | Routed:
+    def _ready(self, call: Call, decision: Decision, run: Run, told: Callable[[Decision], None]) -> Prepared | Routed:
         if self._chains.are_needed(decision):
             return self._routed(call, decision, run)
         is_asked = decision.by == "model" and not decision.is_degraded
@@ -137,6 +144,7 @@ class Answerer:
             except ContextOverflow as error:
                 overflow = overflow or error
                 decision = decision.without(name, str(error))
+                told(decision)
         raise overflow or decision.refusal()
 
     def _prepared(self, prompter: Prompter, call: Call, decision: Decision) -> Prepared:

@@ -14,23 +14,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.accounts import is_private, key_of, payer_of
-from deployments.clouds import BYTES_PER_TOKEN, CloudModel
+from deployments.clouds import CloudModel
 from deployments.desk import JSON, Desk, off_loop
 from deployments.errand import fetched
 from deployments.event_stream import unless_disconnected
 from deployments.money import Cause, entry_of
+from deployments.noted import noted
 from replicas.cloud.answer import Spent
 from replicas.cloud.fields import Fields, count, fields, number
 from replicas.cloud.release import Draft
 from replicas.cloud.sending import Sending, watching
 from replicas.engine import Message, Sampling, Usage
-from replicas.errors import BudgetSpent, DeadlineExceeded, InvalidRequest
+from replicas.errors import DeadlineExceeded, InvalidRequest
 from router.body import parsed_json
+from router.budget.tokens import likely_tokens, most_tokens
 from router.call import Call
 from router.openai.embeddings import EmbeddingsCall
 from router.origin import origin_of
 from router.policy.decision import Decision
 from router.policy.features import tokens_in
+from router.translate.source import Source
 
 
 class CloudEmbedding:
@@ -41,21 +44,22 @@ class CloudEmbedding:
         self._answerer = desk.answerer
 
     async def respond(self, request: Request, body: bytes, asked: EmbeddingsCall) -> Response:
-        """The cloud's answer. Raises Withheld, BudgetSpent, Unavailable, InvalidRequest, CloudError."""
-        call = _call(request, asked)
+        """The cloud's answer. Raises Withheld, BudgetSpent, BudgetHeld, Unavailable, InvalidRequest, CloudError."""
+        call = _call(request, body, asked)
         budget = await self._answerer.money.budgets.state(call.origin.payer)
         decision = await off_loop(len(body), partial(self._answerer.policy.decide, call, budget))
+        if decision.is_degraded:
+            decision = replace(decision, route=())  # vectors of another model are no substitute
+        self._desk.note(request, budget, decision)
         cloud = self._cloud(decision)
         sent = {**fields(parsed_json(body)), "model": cloud.target.model}
         deadline_s = self._answerer.plan.http.request_deadline_s
         draft = Draft(call.id, "openai", json.dumps(sent).encode("ascii"), (), deadline_s, "embeddings")
         told = await unless_disconnected(request, self._paid(request, draft, cloud, decision, call))
-        headers = {"x-shoal-model": cloud.candidate.name}
+        headers = {**noted(request), "x-shoal-model": cloud.candidate.name}
         return Response(json.dumps({**told, "model": asked.model}), headers=headers, media_type=JSON)
 
     def _cloud(self, decision: Decision) -> CloudModel:
-        if decision.is_degraded:
-            raise BudgetSpent()
         cloud = next((self._answerer.clouds.models.get(name) for name in decision.names), None)
         if cloud is None:
             raise decision.refusal()
@@ -68,9 +72,10 @@ class CloudEmbedding:
     ) -> dict[str, object]:
         """The cloud's body, paid for: money is held before, and what it cost entered after. One that does not say, or
         that nobody waits for, costs what its texts are likely to be."""
-        money, most_tokens = self._answerer.money, len(draft.body) // BYTES_PER_TOKEN
+        money, payer = self._answerer.money, call.origin.payer
+        tokens = most_tokens(draft) if money.budgets.is_limited(payer) else likely_tokens(draft)
         cause, sending = Cause.of(call.origin, decision, cloud.candidate.name), Sending()
-        async with money.budgets.held(call.origin.payer, cloud.worst_usd(most_tokens, 0), draft.deadline_s) as hold:
+        async with money.budgets.held(payer, cloud.worst_usd(draft, tokens, 0), draft.deadline_s) as hold:
             spent = Spent()
             try:
                 with (
@@ -78,9 +83,9 @@ class CloudEmbedding:
                     watching(sending),
                 ):
                     told = await fetched(cloud, draft, self._answerer.policy.guard, decision.marking)
-                spent = _spent(fields(told.get("usage")), most_tokens)
+                spent = _spent(fields(told.get("usage")), tokens)
             except (asyncio.CancelledError, DeadlineExceeded):
-                spent = Spent(Usage(most_tokens if sending.is_sent else 0, 0))
+                spent = Spent(Usage(tokens if sending.is_sent else 0, 0))
                 raise
             finally:
                 hold.cost_usd = cloud.cost_usd(spent)
@@ -89,14 +94,14 @@ class CloudEmbedding:
         return dict(told)
 
 
-def _spent(used: Fields, most_tokens: int) -> Spent:
+def _spent(used: Fields, most: int) -> Spent:
     """By the cloud's own count, if it is one."""
     cost_usd, prompt = number(used.get("cost")), count(used.get("prompt_tokens"))
     is_told = cost_usd is not None or prompt > 0
-    return Spent(Usage(prompt if is_told else most_tokens, 0), cost_usd=cost_usd, is_settled=is_told)
+    return Spent(Usage(prompt if is_told else most, 0), cost_usd=cost_usd, is_settled=is_told)
 
 
-def _call(request: Request, asked: EmbeddingsCall) -> Call:
+def _call(request: Request, body: bytes, asked: EmbeddingsCall) -> Call:
     """What is to be embedded as a call, for the policy and the guard."""
     texts = tuple(Message("user", text) for text in asked.inputs if isinstance(text, str))
     if len(texts) < len(asked.inputs):
@@ -104,4 +109,5 @@ def _call(request: Request, asked: EmbeddingsCall) -> Call:
     key = key_of(request)
     origin = origin_of(request.headers)
     origin = replace(origin, payer=payer_of(key, origin.payer.job), is_tenant_private=is_private(key))
-    return Call(f"embd-{uuid4().hex}", asked.model, texts, Sampling(1), origin=origin)
+    source = Source.of("openai", body, request.headers, "embeddings")
+    return Call(f"embd-{uuid4().hex}", asked.model, texts, Sampling(1), origin=origin, source=source)

@@ -14,24 +14,22 @@ from dataclasses import dataclass, replace
 from deployments.money import Cause, Money
 from deployments.plan import AppPlan, CloudPlan
 from replicas.cloud.answer import Cloud, CloudChunk, Spent
-from replicas.cloud.errors import CloudRefused
-from replicas.cloud.fields import fields
+from replicas.cloud.errors import CloudRefused, CloudSilent
 from replicas.cloud.release import CloudKind, Draft
 from replicas.engine import Chunk, Usage
 from replicas.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from router.body import parsed_json
+from router.budget.tokens import LIKELY_BYTES, likely_tokens, most_tokens
 from router.call import Call
 from router.chain.cloud import OFF_LOOP_BYTES, CloudBackend
 from router.policy.candidate import Candidate
 from router.policy.decision import Decision
 from router.policy.speed import Speeds
 from router.privacy.guard import Guard
-from router.translate.bounds import media_tokens
 from router.translate.draft import Target, drafted
 from router.translate.plain import source_of
 
-BYTES_PER_TOKEN = 2
-"""Of a body, when the most that it can cost is reckoned: prose has four, few texts less than two."""
+KEPT_1H = b'"1h"'
+"""Only a body that says so has its prompt written to a cache for an hour, which is the dearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +50,12 @@ class CloudModel:
         price = self.candidate.price
         return price.spent_usd(spent) if price is not None else spent.cost_usd or 0.0
 
-    def worst_usd(self, tokens_in: int, tokens_out: int) -> float:
-        """The most that so many tokens can cost; nobody knows it without a price."""
+    def worst_usd(self, draft: Draft, tokens_in: int, tokens_out: int) -> float:
+        """The most that `draft` can cost with so many tokens; nobody knows it without a price."""
         price = self.candidate.price
-        return float("inf") if price is None else price.worst_usd(tokens_in, tokens_out)
+        if price is None:
+            return float("inf")
+        return price.worst_usd(tokens_in, tokens_out, is_kept_1h=KEPT_1H in draft.body)
 
 
 class Clouds:
@@ -125,7 +125,7 @@ class PaidBackend:
         """Its answer. Raises Withheld, BudgetSpent, CloudError, ContextOverflow, DeadlineExceeded."""
         self._spent_usd, self._usage = 0.0, Usage(0, 0)
         backend = self._backend = self._backend or await self._made()
-        worst_usd = self._model.worst_usd(self._tokens_in, self._call.sampling.max_tokens)
+        worst_usd = self._model.worst_usd(backend.draft, self._tokens_in, self._call.sampling.max_tokens)
         async with self._escort.money.budgets.held(self._call.origin.payer, worst_usd, left_s) as hold:
             seen = self._seen = Seen()
             try:
@@ -133,7 +133,7 @@ class PaidBackend:
                     async for chunks in stream:
                         seen.count(chunks)
                         yield chunks
-            except (asyncio.CancelledError, GeneratorExit, DeadlineExceeded):
+            except (asyncio.CancelledError, GeneratorExit, DeadlineExceeded, CloudSilent):
                 seen.is_left = True
                 raise
             finally:
@@ -158,8 +158,7 @@ class PaidBackend:
             draft = drafted(source, target, self._call.id, self._call.deadline_s, limit if self._is_limited else None)
         except InvalidRequest as error:
             raise CloudRefused(self._model.candidate.name, str(error), error.status, "") from error
-        media = media_tokens(fields(parsed_json(draft.body)).get("messages")) if self._is_limited else 0
-        self._tokens_in = len(draft.body) // BYTES_PER_TOKEN + media
+        self._tokens_in = most_tokens(draft) if self._is_limited else likely_tokens(draft)
         return draft
 
     def _cost(self, spent: Spent) -> float:
@@ -170,12 +169,13 @@ class PaidBackend:
         return self._model.cost_usd(spent)
 
     def _likely(self, known: Usage) -> Usage:
-        """What an answer has used that was never counted to its end: rather too much than too little. Of one that came
-        as a whole and cannot be read, all that it was allowed."""
+        """What an answer has used that was never counted to its end: rather too much than too little, and the most that
+        came of it can be where there are budgets. Of one that came as a whole and cannot be read, all that it was
+        allowed."""
         prompt = known.prompt or self._tokens_in
-        guessed, most = self._seen.characters // BYTES_PER_TOKEN, self._call.sampling.max_tokens
-        said = max(known.generated, min(guessed, most) if self._is_limited else guessed)
-        is_unread = not self._call.is_stream and not self._seen.characters
+        came, most = self._seen.size_bytes, self._call.sampling.max_tokens
+        said = max(known.generated, min(came, most) if self._is_limited else came // LIKELY_BYTES)
+        is_unread = not self._call.is_stream and not came
         return replace(known, prompt=prompt, generated=most if is_unread else said)
 
     def _enter(self) -> None:
@@ -195,7 +195,8 @@ class Seen:
         self.is_taken = False
         self.is_left = False
         """By whoever asked, before it ended."""
-        self.characters = 0
+        self.size_bytes = 0
+        """Of its words, or of what it has in their place."""
         self.first_s: float | None = None
         self.ended_s: float | None = None
 
@@ -203,10 +204,8 @@ class Seen:
         """These have come."""
         self.is_taken = True
         for chunk in chunks:
-            native = chunk.native.json if isinstance(chunk, CloudChunk) and chunk.native is not None else ""
-            called = chunk.call.arguments if chunk.call is not None else ""
-            self.characters += len(chunk.text) + len(called) + len(native)
-            if self.first_s is None and (chunk.tokens or self.characters):
+            self.size_bytes += len(_said(chunk).encode("utf-8", "surrogatepass"))
+            if self.first_s is None and (chunk.tokens or self.size_bytes):
                 self.first_s = time.monotonic() - self._began_s
             if chunk.final is not None:
                 self.ended_s = time.monotonic() - self._began_s
@@ -225,6 +224,13 @@ class LocalBackend:
     def spent_usd(self) -> float:
         """Nothing."""
         return 0.0
+
+
+def _said(chunk: Chunk) -> str:
+    """What a model wrote of `chunk`: its own dialect has a form around that, which counts."""
+    called = "" if chunk.call is None else (chunk.call.name or "") + chunk.call.arguments
+    native = chunk.native.json if isinstance(chunk, CloudChunk) and chunk.native is not None else ""
+    return (chunk.text + called) or native
 
 
 def _client(cloud: CloudPlan, environment: Mapping[str, str]) -> Cloud:

@@ -13,6 +13,7 @@ from deployments.clouds import CloudModel
 from deployments.desk import JSON, Desk, off_loop, read_body
 from deployments.errand import fetched
 from deployments.event_stream import unless_disconnected
+from deployments.noted import note
 from replicas.cloud.errors import CloudBroken
 from router.anthropic import count_body, parse_count
 from router.call import Call
@@ -41,6 +42,7 @@ class CountDesk:
             tokens = await off_loop(len(body), partial(self._answerer.count, call))
             return Response(count_body(tokens), headers={HEADER: "exact"}, media_type=JSON)
         decision = await off_loop(len(body), partial(self._answerer.policy.decide, call))
+        note(request, decision)
         cloud = next((self._answerer.clouds.models.get(name) for name in decision.names), None)
         if cloud is None or cloud.kind != "anthropic":
             return Response(count_body(tokens_in(call)), headers={HEADER: "estimate"}, media_type=JSON)

@@ -21,6 +21,7 @@ from deployments.choices import Choice, side_by_side
 from deployments.event_stream import EventStream, unless_disconnected
 from deployments.ingress_metrics import IngressMetrics
 from deployments.journalling import followed
+from deployments.noted import Noted, note
 from deployments.places import Places
 from deployments.prepared import Prepared
 from deployments.routed import Routed
@@ -35,7 +36,7 @@ from router.keys import Key
 from router.keys.key import session_of
 from router.keys.limiter import Limiter
 from router.openai import CompletionsDialect, OpenAIDialect
-from router.policy import explain
+from router.policy.decision import Decision
 from router.policy.features import AUTO, model_asked
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,14 @@ class Desk:
             self.accounts.limiter.add(key, len(exchange.more))
         size_bytes = len(body) * (1 + len(exchange.more))
         works = await off_loop(size_bytes, partial(self._prepare, exchange, request, budget))
+        try:
+            return await self._answered(exchange, works, request, budget)
+        except ShoalError:
+            self.note(request, budget, _failed(works))
+            raise
+
+    async def _answered(self, exchange: Exchange, works: Works, request: Request, budget: State) -> Response:
+        key = key_of(request)
         if exchange.call.is_stream:
             events = self._events(exchange, works, key)
             head = await unless_disconnected(request, anext(events))
@@ -106,21 +115,25 @@ class Desk:
         call = replace(call, origin=origin)
         if call.session_id is not None:
             call = replace(call, session_id=session_of(key_of(request), call.session_id))
-        return self.answerer.prepare(call, budget, partial(self._run, key=key_of(request)))
+        run, told = partial(self._run, key=key_of(request)), partial(self.note, request, budget)
+        return self.answerer.prepare(call, budget, run, told)
+
+    def note(self, request: Request, budget: State, decision: Decision | None) -> None:
+        """Whatever becomes of `request`, it tells `decision` from now on, and `budget` where there are any."""
+        if decision is not None:
+            note(request, decision, self._shown(budget))
+
+    def _shown(self, budget: State) -> str:
+        return budget if self.answerer.plan.budgets else ""
 
     def _headers(self, work: Work, budget: State) -> dict[str, str]:
         """Who answers, and why. Of a call that a cloud may answer the first is not known before the first content."""
-        headers: dict[str, str] = {}
+        decision = work.decision
+        headers = {} if decision is None else Noted(decision, self._shown(budget)).headers
         if work.model is not None:
             headers["x-shoal-model"] = work.model
             if work.model not in self.answerer.clouds.models:
                 headers["x-shoal-pool"] = self.answerer.plan.pool(work.model).deployment
-        if work.decision is not None:
-            headers["x-shoal-route"] = explain.header(work.decision)
-            if work.decision.trial is not None:
-                headers["x-shoal-experiment"] = str(work.decision.trial)
-        if self.answerer.plan.budgets:
-            headers["x-shoal-budget"] = budget
         return headers
 
     def _chunks(self, work: Work, key: Key | None) -> AsyncGenerator[list[Chunk], None]:
@@ -188,6 +201,11 @@ class Desk:
 def _speaker(works: Works) -> Work:
     """The first of whom it is known who answers it."""
     return next((work for work in works if work.model is not None), works[0])
+
+
+def _failed(works: Works) -> Decision | None:
+    """What was decided of the one that came to nothing, less those who were tried in vain, if that is known."""
+    return next((work for work in works if work.model is None and work.tries), works[0]).decision
 
 
 def settled(final: Final) -> Final:

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Mapping
 
 from deployments.clouds import CloudModel
-from replicas.cloud.errors import CloudBroken
 from replicas.cloud.fields import parsed
 from replicas.cloud.release import Draft, Releasable, release
 from router.chain.cloud import OFF_LOOP_BYTES
@@ -17,10 +16,7 @@ from router.privacy.guard import Guard, Marking
 async def fetched(model: CloudModel, draft: Draft, guard: Guard, marking: Marking) -> Mapping[str, object]:
     """The cloud's answer. Raises Withheld, CloudError, ContextOverflow, DeadlineExceeded."""
     raw = await model.client.fetch(await _cleared(draft, guard, marking))
-    try:
-        return parsed(raw)
-    except ValueError as error:
-        raise CloudBroken(model.candidate.name, "the answer is not the JSON that it should be") from error
+    return parsed(model.candidate.name, raw)
 
 
 async def _cleared(draft: Draft, guard: Guard, marking: Marking) -> Releasable:

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.event_stream import ClientGone
+from deployments.noted import noted
 from replicas.cloud.errors import CloudBusy
 from replicas.errors import InvalidRequest, NotFound, Overloaded, ShoalError, Unauthenticated, Unavailable
 from router.call import Dialect
@@ -40,8 +41,8 @@ class ErrorResponses:
         }
 
     def render(self, request: Request, error: ShoalError) -> Response:
-        """`error` as a response."""
-        headers: dict[str, str] = {}
+        """`error` as a response. It tells what was decided before, if anything was."""
+        headers = noted(request)
         if isinstance(error, Overloaded | CloudBusy | Unavailable) and error.retry_after_s is not None:
             headers["retry-after"] = str(math.ceil(error.retry_after_s))
             headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))

@@ -47,9 +47,9 @@ class Routed:
 
     @property
     def decision(self) -> Decision:
-        """What was decided, less those who have been tried in vain."""
-        found = self.first
-        for tried in self.tries:
+        """What was decided, less those who have been tried in vain, each with how its last try ended."""
+        found, last = self.first, {tried.pool: tried for tried in self.tries}
+        for tried in last.values():
             if tried.reason is not Reason.ANSWERED and tried.pool != self.model:
                 found = found.without(tried.pool, tried.why)
         return found

@@ -14,7 +14,8 @@ A class says who must act and which HTTP status the edge renders; a dialect only
     ├── BodyTooLarge           413  the caller: a smaller body
     ├── DeadlineExceeded       408  the caller: more time or less work
     ├── Overloaded             429  the caller: again after `retry_after_s`
-    │   └── LimitReached       429  the caller: the same; it is the API key's limit
+    │   ├── LimitReached       429  the caller: the same; it is the API key's limit
+    │   └── BudgetHeld         429  the caller: the same; calls under way hold what is left of the budget
     ├── EngineFailed           500  we: a model run broke; the request may be sent again
     ├── Unavailable            503  the operator: nothing that could answer is up
     ├── ModelImportError         -  the user: this model file cannot be used, the message says why
@@ -75,18 +76,22 @@ class Unauthenticated(ShoalError):
 
 
 class BudgetSpent(ShoalError):
-    """A cloud would have to be paid, and `budget` (empty: one of them) has too little left for that."""
+    """A cloud would have to be paid, up to `most_usd`, and `budget` (empty: one of them) has `left_usd`: too little."""
 
     status = 402
 
-    def __init__(self, budget: str = "") -> None:
-        super().__init__(budget)
+    def __init__(self, budget: str = "", left_usd: float = 0.0, most_usd: float = 0.0) -> None:
+        super().__init__(budget, left_usd, most_usd)
         self.budget = budget
+        self.left_usd = left_usd
+        self.most_usd = most_usd
 
     def __str__(self) -> str:
-        if not self.budget:
-            return "the budget is spent; local models cost nothing"
-        return f"the budget {self.budget!r} is spent, or held by calls under way; local models cost nothing"
+        whose = f"the budget {self.budget!r}" if self.budget else "the budget"
+        if self.left_usd <= 0:
+            return f"{whose} is spent; local models cost nothing"
+        left = f"{whose} has ${self.left_usd:.6f} left, and this may cost ${self.most_usd:.6f}"
+        return f"{left}; ask for fewer tokens, or a local model, which costs nothing"
 
 
 class Forbidden(ShoalError):
@@ -177,6 +182,21 @@ class LimitReached(Overloaded):
 
     def __str__(self) -> str:
         return f"the API key is limited to {self.limit}; try again in {self.retry_after_s:.3g} s"
+
+
+class BudgetHeld(Overloaded):
+    """What a cloud would have to be paid is not spent, but `held_usd` of `budget` is held for calls under way, each for
+    the most that it may cost; what they do not spend comes back as they end."""
+
+    def __init__(self, budget: str, held_usd: float, retry_after_s: float) -> None:
+        ShoalError.__init__(self, budget, held_usd, retry_after_s)
+        self.pool = self.budget = budget
+        self.held_usd = held_usd
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        held = f"${self.held_usd:.6f} of the budget {self.budget!r} is held by calls under way, not spent"
+        return f"{held}; try again in {self.retry_after_s:g} s"
 
 
 class EngineFailed(ShoalError):

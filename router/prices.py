@@ -54,9 +54,11 @@ class Price:
         extra = (spent.cache_write - longer) * (write - self.input_usd) + longer * (write_1h - self.input_usd)
         return self.cost_usd(spent.usage) + extra / MILLION
 
-    def worst_usd(self, tokens_in: int, tokens_out: int) -> float:
-        """The most that so many tokens cost: none in the cache, all written to it."""
-        return (tokens_in * max(self.input_usd, *self._writes_usd) + tokens_out * self.output_usd) / MILLION
+    def worst_usd(self, tokens_in: int, tokens_out: int, *, is_kept_1h: bool = True) -> float:
+        """The most that so many tokens cost: none read from the cache, all written to it, for an hour if kept so."""
+        write, write_1h = self._writes_usd
+        dearest = max(self.input_usd, write, write_1h if is_kept_1h else 0.0)
+        return (tokens_in * dearest + tokens_out * self.output_usd) / MILLION
 
     @property
     def _writes_usd(self) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import NoReturn
 from cluster.upstream.asked import Asked, Dialect, Json, Problem
 from cluster.upstream.request import Request
 from cluster.upstream.script import ModelCard, Script
-from cluster.upstream.tokens import count
+from cluster.upstream.tokens import prompt_tokens
 
 _SINCE = "2026-01-01T00:00:00Z"
 _SINCE_S = 1_767_225_600
@@ -42,7 +42,7 @@ def card(script: Script, asked: Asked, dialect: Dialect) -> ModelCard:
 
 def check_context(asked: Asked, model: ModelCard) -> None:
     """Raises Problem 400 for a prompt past the context, in the words that clients parse."""
-    tokens, limit = count(asked.prompt) + asked.media_tokens, model.context_tokens
+    tokens, limit = prompt_tokens(asked, model), model.context_tokens
     if tokens <= limit:
         return
     if asked.dialect is Dialect.ANTHROPIC:

@@ -11,7 +11,7 @@ from cluster.upstream.asked import Asked, Json, Tool
 from cluster.upstream.chance import drawn
 from cluster.upstream.example import example
 from cluster.upstream.script import AnswerEntry, Call, ModelCard, Price, Stop, Words
-from cluster.upstream.tokens import count, pieces
+from cluster.upstream.tokens import count, pieces, prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def reply_to(asked: Asked, entry: AnswerEntry | None, card: ModelCard, seed: int
     thought = count(thinking)
     written = thought + count(text) + sum(count(call.arguments) for call in calls)
     cache = entry.cache if entry else None
-    prompt = count(asked.prompt) + asked.media_tokens
+    prompt = prompt_tokens(asked, card)
     read = min(cache.read_tokens, prompt) if cache else 0
     write = min(cache.write_tokens, prompt - read) if cache else 0
     return Reply(text, thinking, calls, stop, sequence, Usage(prompt, max(1, written), read, write, thought))

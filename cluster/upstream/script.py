@@ -38,7 +38,8 @@ class Price(Part):
 
 
 class ModelCard(Part):
-    """A model that is served. `accuracy` is the share of questions whose `text` and not whose `wrong` is answered.
+    """A model that is served. `accuracy` is the share of questions whose `text` and not whose `wrong` is answered. One
+    that `is_dense` counts a token for each byte of a prompt: no real one counts more.
 
     The first byte comes after `ttft_s`, the tokens at `tokens_per_s`; null: at once.
     """
@@ -48,6 +49,7 @@ class ModelCard(Part):
     context_tokens: int = Field(200_000, ge=1)
     price: Price = Price()
     accuracy: Chance = 1.0
+    is_dense: bool = False
     ttft_s: Seconds = 0.0
     tokens_per_s: float | None = Field(None, gt=0)
 

@@ -24,7 +24,7 @@ from cluster.upstream.reply import Reply, reply_to
 from cluster.upstream.request import Request
 from cluster.upstream.response import Bill, Headers, Response, whole
 from cluster.upstream.script import Fault, ModelCard, Script, parsed_fault, parsed_script
-from cluster.upstream.tokens import count
+from cluster.upstream.tokens import prompt_tokens
 from cluster.upstream.wire import Telling, Wire
 from replicas.errors import SettingsError
 
@@ -107,7 +107,7 @@ class Service:
         if refusal is not None:
             return refusal
         if is_count:
-            return _json(200, {"input_tokens": count(asked.prompt) + asked.media_tokens})
+            return _json(200, {"input_tokens": prompt_tokens(asked, card)})
         catalog.check_context(asked, card)
         reply = reply_to(asked, self._casting.answer(_scene(request, asked)), card, self._script.seed)
         entry.usage = replace(reply.usage, output=reply.usage.output * asked.choices)

@@ -5,6 +5,9 @@ The same text has the same pieces whoever counts, and the pieces of a text joine
 
 import re
 
+from cluster.upstream.asked import Asked
+from cluster.upstream.script import ModelCard
+
 _PIECE = re.compile(r"\s*\S{1,4}|\s+")
 
 
@@ -16,3 +19,9 @@ def pieces(text: str) -> list[str]:
 def count(text: str) -> int:
     """How many tokens `text` has."""
     return len(pieces(text))
+
+
+def prompt_tokens(asked: Asked, card: ModelCard) -> int:
+    """How many tokens the model counts for all that it is asked."""
+    size = len(asked.prompt.encode("utf-8", "surrogatepass")) if card.is_dense else count(asked.prompt)
+    return size + asked.media_tokens

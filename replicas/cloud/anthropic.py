@@ -23,7 +23,7 @@ from anthropic.types import RawMessageStreamEvent
 
 from replicas.cloud.connection import CloudAnswer, Deadline, body_of, chunks_of, wants_stream
 from replicas.cloud.endpoint import Endpoint
-from replicas.cloud.errors import CloudBroken
+from replicas.cloud.errors import CloudBroken, CloudSilent
 from replicas.cloud.messages import MessagesReader
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
@@ -95,6 +95,6 @@ class AnthropicCloud:
             body = response.content if response.is_stream_consumed else await body_of(response, deadline)
             raise refusal(name, response.status_code, response.headers, body) from None
         except APITimeoutError as error:
-            raise CloudBroken(name, "nothing came for too long") from error
+            raise CloudSilent(name) from error
         except APIConnectionError as error:
             raise CloudBroken(name, f"the connection failed ({type(error.__cause__).__name__})") from error

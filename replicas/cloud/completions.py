@@ -51,11 +51,11 @@ class CompletionsReader:
         if event.data.strip() == DONE:
             self.is_done = True
             return []
-        return self._completion(self._parsed(event.data), "delta")
+        return self._completion(parsed(self._cloud, event.data), "delta")
 
     def whole(self, body: bytes) -> list[Chunk]:
         """The chunks of a whole completion."""
-        return self._completion(self._parsed(body), "message")
+        return self._completion(parsed(self._cloud, body), "message")
 
     def end(self) -> list[Chunk]:
         """The last calls, then the last chunk."""
@@ -78,12 +78,6 @@ class CompletionsReader:
         """The cloud says that it has failed."""
         self._spent = replace(self.spent, cost_usd=0.0)
         return told(self._cloud, error)
-
-    def _parsed(self, data: str | bytes) -> Fields:
-        try:
-            return parsed(data)
-        except ValueError as error:
-            raise CloudBroken(self._cloud, "the answer is not the JSON that it should be") from error
 
     def _completion(self, value: Fields, member: str) -> list[Chunk]:
         if value.get("error"):

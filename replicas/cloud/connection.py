@@ -14,7 +14,7 @@ import httpx2
 from pydantic_core import from_json
 
 from replicas.cloud.answer import Spent
-from replicas.cloud.errors import CloudBroken
+from replicas.cloud.errors import CloudBroken, CloudSilent
 from replicas.cloud.reader import Reader
 from replicas.cloud.sending import Sending
 from replicas.cloud.sse import Event, EventParser
@@ -167,5 +167,5 @@ async def _drained(parts: AsyncIterator[bytes]) -> None:
 def broken(cloud: str, error: httpx2.HTTPError) -> CloudBroken:
     """A failure of the connection, in words without addresses."""
     if isinstance(error, httpx2.ReadTimeout):
-        return CloudBroken(cloud, "nothing came for too long")
+        return CloudSilent(cloud)
     return CloudBroken(cloud, f"the connection failed ({type(error).__name__})")

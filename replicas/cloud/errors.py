@@ -5,6 +5,7 @@
     ├── CloudRefused  as the cloud said  the caller: the request itself is wrong there; sent again it is wrong again
     ├── CloudBusy       429, 503, 529  whoever sends: again after `retry_after_s`
     └── CloudBroken               502  whoever sends: the answer broke off or makes no sense; again may work
+        └── CloudSilent           502  the same: given up here, so what was written unseen may be charged
 
 A prompt that is too long for a cloud's model is a ContextOverflow, time that is up a DeadlineExceeded, as with a local
 model (replicas/errors.py). Constructors take positional arguments, for pickling.
@@ -61,3 +62,12 @@ class CloudBusy(CloudError):
 
 class CloudBroken(CloudError):
     """The cloud failed, or the way to it: no connection, a 5xx, an answer that broke off or cannot be read."""
+
+
+class CloudSilent(CloudBroken):
+    """Nothing came for too long, and nobody waits for the rest: the cloud may write it all the same, and charge it."""
+
+    def __init__(self, cloud: str) -> None:
+        ShoalError.__init__(self, cloud)
+        self.cloud = cloud
+        self.reason = "nothing came for too long"

@@ -5,14 +5,20 @@ from collections.abc import Mapping
 
 from pydantic_core import from_json
 
+from replicas.cloud.errors import CloudBroken
+
 Fields = Mapping[str, object]
+BROKEN = "the answer is not the JSON that it should be"
 
 
-def parsed(text: str | bytes) -> Fields:
-    """A JSON object. Raises ValueError for anything else."""
-    value: object = from_json(text, allow_inf_nan=False)
+def parsed(cloud: str, text: str | bytes) -> Fields:
+    """A JSON object that `cloud` sent. Raises CloudBroken for anything else."""
+    try:
+        value: object = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise CloudBroken(cloud, BROKEN) from error
     if not isinstance(value, dict):
-        raise ValueError("no JSON object")
+        raise CloudBroken(cloud, BROKEN)
     return value
 
 

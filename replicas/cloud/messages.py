@@ -48,7 +48,7 @@ class MessagesReader:
 
     def event(self, event: Event) -> list[Chunk]:
         """The chunks of an event."""
-        value = self._parsed(event.data)
+        value = parsed(self._cloud, event.data)
         index = count(value.get("index"))
         match value.get("type", event.name):
             case "message_start":
@@ -69,7 +69,7 @@ class MessagesReader:
 
     def whole(self, body: bytes) -> list[Chunk]:
         """The chunks of a whole message."""
-        value = self._parsed(body)
+        value = parsed(self._cloud, body)
         if value.get("type") == "error" or "error" in value:
             raise self._failed(value.get("error"))
         self._message(value)
@@ -97,12 +97,6 @@ class MessagesReader:
         """The cloud says that it has failed."""
         self._spent = replace(self.spent, cost_usd=0.0)
         return told(self._cloud, error)
-
-    def _parsed(self, data: str | bytes) -> Fields:
-        try:
-            return parsed(data)
-        except ValueError as error:
-            raise CloudBroken(self._cloud, "the answer is not the JSON that it should be") from error
 
     def _message(self, message: Fields) -> None:
         self._model = text(message.get("model")) or self._model

@@ -57,6 +57,19 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """Of a claim: `nano` in all, of which calls under way hold `held_nano` and may give it back."""
+
+    nano: int
+    held_nano: int = 0
+
+    @property
+    def spent_nano(self) -> int:
+        """What does not come back."""
+        return self.nano - self.held_nano
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """So much, taken from every claim until it is settled. After `ends_at` (seconds since 1970) nobody will do that any
     more, and it stays taken. `claims` are in order: whoever locks their accounts does it in the same one."""

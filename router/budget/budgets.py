@@ -17,10 +17,10 @@ from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from replicas.errors import BudgetSpent, ShoalError, Unavailable
-from router.budget.advance import USE_S, Advances, Part
-from router.budget.budget import Budget, Claim, Reservation, Settlement, claims_of
-from router.budget.money import nano_of
+from replicas.errors import BudgetHeld, BudgetSpent, ShoalError, Unavailable
+from router.budget.advance import IDLE_S, USE_S, Advances, Part
+from router.budget.budget import Budget, Claim, Reservation, Settlement, Taken, claims_of
+from router.budget.money import nano_of, usd_of
 from router.budget.payer import Payer
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ READ_WAIT_S = 1.0
 READS_AT_ONCE = 2
 """Threads that wait for a store that may be away: others have work for them."""
 DAY_S = 86_400
+HELD_RETRY_S = IDLE_S
+"""When to come again for what calls under way hold: what is reserved ahead and nobody's goes back by then."""
 KNOWN = 1_000  # payers whose state is kept
 GRACE_S = 60.0  # that a settlement may take to be written
 
@@ -47,8 +49,8 @@ class Till(Protocol):
         """Take from every claim, or raise BudgetSpent and take nothing."""
         ...
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
-        """What is taken of each claim, in nano-dollars."""
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
+        """What is taken of each claim at `now` (seconds since 1970)."""
         ...
 
 
@@ -106,7 +108,7 @@ class Budgets:
     async def held(self, payer: Payer, worst_usd: float, deadline_s: float) -> AsyncGenerator[Hold, None]:
         """`worst_usd` of the budgets of `payer`, for the length of a block that calls a cloud for `deadline_s` at most,
         and says in `cost_usd` what that has cost, also when it fails: 0 gives all of it back. A price that nobody knows
-        is infinite. Raises BudgetSpent, Unavailable."""
+        is infinite. Raises BudgetSpent, BudgetHeld, Unavailable."""
         claims, hold = self._claims(payer), Hold()
         if not claims:
             yield hold
@@ -142,7 +144,15 @@ class Budgets:
                 return await self._reserve(Reservation(uuid4().hex, worth_nano, until + USE_S, claims))
             except BudgetSpent:
                 pass
-        return await self._reserve(Reservation(uuid4().hex, nano, until, claims))
+        try:
+            return await self._reserve(Reservation(uuid4().hex, nano, until, claims))
+        except BudgetSpent as refused:
+            raise await self._refusal(claims, nano) from refused
+
+    async def _refusal(self, claims: tuple[Claim, ...], nano: int) -> BudgetSpent | BudgetHeld:
+        """What to tell who wants `nano` of `claims`, which have no room for it now: that it is spent, or comes back."""
+        now = self._clock()
+        return refusal(claims, await asyncio.to_thread(self._till.taken, claims, now), nano)
 
     async def _reserve(self, reservation: Reservation) -> Reservation:
         taking = asyncio.ensure_future(asyncio.to_thread(self._till.reserve, reservation))
@@ -187,7 +197,7 @@ class Budgets:
     async def _read(self, claims: tuple[Claim, ...]) -> None:
         try:
             async with self._reading:
-                state = worst(claims, await asyncio.to_thread(self._till.taken, claims))
+                state = worst(claims, await asyncio.to_thread(self._till.taken, claims, self._clock()))
         except ShoalError as error:
             logger.warning("the budgets could not be read: %s", error)
             state = "spent"
@@ -202,7 +212,7 @@ class _NoTill:
     def reserve(self, reservation: Reservation) -> None:
         raise Unavailable("a store for budgets")
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
         raise Unavailable("a store for budgets")
 
 
@@ -211,7 +221,20 @@ def no_budgets() -> Budgets:
     return Budgets((), _NoTill(), lambda _: None)
 
 
-def worst(claims: Sequence[Claim], taken: Sequence[int]) -> State:
-    """The state of the claim of which the most is taken."""
-    share = max((nano / claim.limit_nano for claim, nano in zip(claims, taken, strict=True)), default=0.0)
-    return "spent" if share >= 1 else "low" if share >= LOW else "ok"
+def worst(claims: Sequence[Claim], taken: Sequence[Taken]) -> State:
+    """The state of the claim of which the most is taken; `spent` only if it does not come back."""
+    if any(one.spent_nano >= claim.limit_nano for claim, one in zip(claims, taken, strict=True)):
+        return "spent"
+    is_low = any(one.nano >= LOW * claim.limit_nano for claim, one in zip(claims, taken, strict=True))
+    return "low" if is_low else "ok"
+
+
+def refusal(claims: Sequence[Claim], taken: Sequence[Taken], nano: int) -> BudgetSpent | BudgetHeld:
+    """Why `nano` cannot be had of `claims`: one of them has not so much that is not spent, or calls under way hold
+    it."""
+    for claim, one in zip(claims, taken, strict=True):
+        left_nano = claim.limit_nano - one.spent_nano
+        if nano > left_nano:
+            return BudgetSpent(claim.account, usd_of(max(0, left_nano)), usd_of(nano))
+    claim, one = min(zip(claims, taken, strict=True), key=lambda pair: pair[0].limit_nano - pair[1].nano)
+    return BudgetHeld(claim.account, usd_of(one.held_nano), HELD_RETRY_S)

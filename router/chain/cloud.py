@@ -26,7 +26,7 @@ class CloudBackend:
 
     def __init__(self, cloud: Cloud, draft: Draft, guard: Guard, marking: Marking, price: Price) -> None:
         self._cloud = cloud
-        self._draft = draft
+        self.draft = draft
         self._guard = guard
         self._marking = marking
         self._price = price
@@ -36,7 +36,7 @@ class CloudBackend:
     async def ask(self, left_s: float) -> AsyncGenerator[list[Chunk], None]:
         """Its answer. Raises Withheld, CloudError, ContextOverflow, DeadlineExceeded."""
         self._answer = None
-        asked = self._draft
+        asked = self.draft
         draft = Draft(asked.id, asked.kind, asked.body, asked.headers, left_s, asked.asking)
         cleared = self._cleared = self._cleared or await self._clear(draft)
         answer = self._answer = self._cloud.ask(release(draft, cleared))

@@ -15,6 +15,7 @@ from replicas.cloud.errors import CloudBusy, CloudDenied, CloudRefused
 from replicas.engine import Final, Finish
 from replicas.errors import (
     BodyTooLarge,
+    BudgetHeld,
     BudgetSpent,
     ContextOverflow,
     DeadlineExceeded,
@@ -62,6 +63,8 @@ class Reading:
 
 def reading(error: ShoalError) -> Reading:
     """What `error`, raised before any content, means."""
+    if isinstance(error, BudgetHeld):
+        return _HELD
     if isinstance(error, Overloaded):
         # A local queue promises each caller a place of its own.
         return Reading(Reason.BUSY, "again", 1, wanted_s=error.retry_after_s)
@@ -81,6 +84,9 @@ def failed(final: Final) -> ShoalError | None:
 
 
 _UNFIT = Reading(Reason.UNFIT, "elsewhere", 3)
+_HELD = Reading(Reason.BUSY, "elsewhere", 1)
+"""Nobody waits in line for money: who is local costs none, and the caller may come again."""
+
 _BROKEN = Reading(Reason.BROKEN, "again", 2, is_fault=True)
 _READINGS: tuple[tuple[type[ShoalError], Reading], ...] = (
     (ContextOverflow, _UNFIT),

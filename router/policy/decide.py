@@ -10,6 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from router.budget.payer import Payer
 from router.call import Call
 from router.learned.chooser import Chooser
 from router.learned.explore import explored
@@ -26,10 +27,12 @@ from router.privacy.guard import Guard, Marking
 
 Clock = Callable[[ZoneInfo], datetime]
 Verdicts = tuple[Verdict, ...]
+UNPRICED = "its price is not known, and there is a budget: set its `price`"
 
 
 class Policy:
-    """Decides by `routing`. `missing` are the candidates that cannot be asked from here, and why.
+    """Decides by `routing`. `missing` are the candidates that cannot be asked from here, and why. Who `is_limited` by a
+    budget is not sent to a cloud without a price.
 
     With `sees_all` every feature is read, for explanations; otherwise those that the rules name.
     """
@@ -39,6 +42,7 @@ class Policy:
         routing: Routing,
         missing: Mapping[str, str] = MappingProxyType({}),
         clock: Clock = datetime.now,
+        is_limited: Callable[[Payer], bool] = lambda _: False,
         *,
         sees_all: bool = False,
     ) -> None:
@@ -49,6 +53,7 @@ class Policy:
         self._wanted = named | WHOLE.keys() if sees_all else named
         self._has_clouds = any(not one.is_local for one in routing.candidates)
         self._missing = missing
+        self._is_limited = is_limited
         self._clock = clock
         self._zone = ZoneInfo(routing.time_zone)
         self._by_name = by_name(routing.candidates)
@@ -58,7 +63,7 @@ class Policy:
     def decide(self, call: Call, budget: str = "ok") -> Decision:
         """Who answers `call`."""
         seen = Seen(call, self._mark(call), self._clock(self._zone), budget)
-        found = self._settled(self._found(seen), budget)
+        found = self._settled(self._found(seen), call, budget)
         learning = self.routing.learning
         if found.opinion is None or learning is None:
             return found
@@ -71,7 +76,7 @@ class Policy:
             opinion = self._opinion(Seen(call, found.marking, self._clock(self._zone), budget))
         route, lost = self._by_policy(rule.policy, call, opinion) if rule.policy else self._by_rule(rule, "variant")
         sent = replace(found, route=route, lost=lost, is_degraded=False, odds={}, opinion=opinion)
-        return self._settled(sent, budget)
+        return self._settled(sent, call, budget)
 
     def learn(self, id_: str, answered_by: str, score: float) -> bool:
         """The answer to the call `id_` got `score` (0 to 1) from its caller; whether `learned` learns from it."""
@@ -156,9 +161,9 @@ class Policy:
         found = self._by_name.get(name) or self._by_name.get(name.rpartition(":")[0])
         return () if found is None else (Verdict(found.name, "asked for by name"),)
 
-    def _settled(self, found: Decision, budget: str) -> Decision:
+    def _settled(self, found: Decision, call: Call, budget: str) -> Decision:
         """`found` without those that may not be asked."""
-        barred = {name: self._bar(name, found.marking, budget) for name in found.names}
+        barred = {name: self._bar(name, call, found.marking, budget) for name in found.names}
         kept = tuple(verdict for verdict in found.route if not barred[verdict.name])
         out = tuple(Verdict(name, why) for name, why in barred.items() if why)
         settled = replace(found, route=kept, lost=(*out, *found.lost))
@@ -175,7 +180,7 @@ class Policy:
         lost = tuple(one for one in found.lost if one.name not in {verdict.name for verdict in local})
         return replace(found, route=local, lost=lost, is_degraded=True)
 
-    def _bar(self, name: str, marking: Marking, budget: str) -> str:
+    def _bar(self, name: str, call: Call, marking: Marking, budget: str) -> str:
         candidate = self.routing.candidate(name)
         assert candidate is not None, "rules are checked before they decide (check.py)"
         if candidate.is_local:
@@ -184,4 +189,7 @@ class Policy:
             return "private requests stay here"
         if budget == "spent":
             return BUDGET_SPENT
-        return self._missing.get(name, "")
+        if name in self._missing:
+            return self._missing[name]
+        is_unpriced = candidate.price is None and self._is_limited(call.origin.payer)
+        return UNPRICED if is_unpriced else ""

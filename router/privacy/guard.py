@@ -10,6 +10,7 @@ counts as private.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 from replicas.cloud.release import Clearance, Draft
 from replicas.errors import Withheld
@@ -17,7 +18,7 @@ from router.body import parsed_json
 from router.call import Call
 from router.privacy.clean import CleanTexts
 from router.privacy.kinds import HARMLESS_ADDRESSES, KINDS, Kind
-from router.privacy.texts import plain, texts_of_call, texts_of_json
+from router.privacy.texts import plain, texts_of_json, texts_of_parts
 
 EXAMINED_CHARS = 1_000_000
 """A choice: about a second of work. More is private unexamined."""
@@ -25,7 +26,8 @@ EXAMINED_CHARS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """Why the request `id` is private: `header`, `tenant`, `rule`, `length`, and kinds of findings; or it is not."""
+    """Why the request `id` is private: `header`, `body`, `tenant`, `rule`, `length`, and kinds of findings; or it is
+    not."""
 
     id: str
     reasons: tuple[str, ...] = ()
@@ -68,7 +70,9 @@ class Guard:
         """Whether `call` is private, and why."""
         if call.origin.marks:
             return Marking(call.id, call.origin.marks)
-        return Marking(call.id, self.findings(texts_of_call(call)))
+        if call.source is None:
+            return Marking(call.id, self.findings(texts_of_parts(call)))
+        return Marking(call.id, self._examined(parsed_json(call.source.body), call.source.headers))
 
     def findings(self, texts: Iterable[str]) -> tuple[str, ...]:
         """The kinds of private data in `texts`, or `length` if they are too long to tell."""
@@ -99,7 +103,11 @@ class Guard:
             body = parsed_json(draft.body)
         except ValueError:
             raise Withheld("its body is not JSON") from None
+        return self._examined(body, draft.headers)
+
+    def _examined(self, body: object, headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        """One look for what came and for what would leave: what is public in the first is so in the second. A body may
+        say itself that it is private, in the word that swarms take."""
         if isinstance(body, dict) and body.get("private"):
-            raise Withheld("it says itself that it is private; the header x-shoal-private: true keeps it here")
-        headers = (plain(part) for header in draft.headers for part in header)
-        return self.findings((*texts_of_json(body), *headers))
+            return ("body",)
+        return self.findings((*texts_of_json(body), *map(plain, chain.from_iterable(headers))))

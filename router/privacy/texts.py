@@ -31,15 +31,8 @@ def plain(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
 
 
-def texts_of_call(call: Call) -> Iterator[str]:
-    """All that a caller said: all that came, or the parts of a call that came in no dialect."""
-    if call.source is None:
-        return _parts(call)
-    headers = chain.from_iterable(call.source.headers)
-    return chain(texts_of_json(parsed_json(call.source.body)), map(plain, headers))
-
-
-def _parts(call: Call) -> Iterator[str]:
+def texts_of_parts(call: Call) -> Iterator[str]:
+    """All that is said in a call that came in no dialect."""
     tools = ((tool.name, tool.description, tool.schema) for tool in call.tools)
     said = chain.from_iterable(_said(message) for message in call.messages)
     texts = chain(said, *tools, call.sampling.stop, (call.grammar.text,) if call.grammar else ())

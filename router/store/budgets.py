@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from replicas.errors import BudgetSpent
-from router.budget.budget import Claim, Reservation, Settlement
+from router.budget.budget import Claim, Reservation, Settlement, Taken
 from router.store.database import Database
 from router.store.money_tables import budgets, reservations
 
@@ -50,10 +50,11 @@ class BudgetTable:
                 freed += sum(_free_part(connection, claim, one) for one in mine[claim])
                 _move(connection, claim, sum(one.cost_nano for one in mine[claim]) - freed)
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
-        """What is taken of each claim, held or for good."""
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
+        """What is taken of each claim, and what of that is held by reservations that have not ended at `now` (seconds
+        since 1970)."""
         with self._database.reading() as connection:
-            return [_taken(connection, claim) for claim in claims]
+            return [_taken(connection, claim, now) for claim in claims]
 
     def accounts(self, periods: Sequence[str]) -> dict[tuple[str, str], int]:
         """The same of every account of `periods`, by account and period."""
@@ -123,6 +124,9 @@ def _move(connection: Connection, claim: Claim, nano: int) -> None:
         connection.execute(update(budgets).where(_within(budgets, claim)).values(taken_nano=after))
 
 
-def _taken(connection: Connection, claim: Claim) -> int:
-    taken = connection.execute(select(budgets.c.taken_nano).where(_within(budgets, claim))).scalar()
-    return 0 if taken is None else int(taken)
+def _taken(connection: Connection, claim: Claim, now: float) -> Taken:
+    """In one statement: what is settled between two of them would be told as spent."""
+    is_open = _within(reservations, claim) & (reservations.c.ends_at > now)
+    held = select(func.coalesce(func.sum(reservations.c.nano), 0)).where(is_open).scalar_subquery()
+    row = connection.execute(select(budgets.c.taken_nano, held).where(_within(budgets, claim))).first()
+    return Taken(0) if row is None else Taken(int(row[0]), int(row[1]))

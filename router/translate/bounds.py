@@ -1,8 +1,8 @@
 """What keeps an answer within the money that is reserved for it, where there are budgets.
 
 A draft says the limit that was reserved, by one name alone: a service that is told two may read either. What would have
-another model answer, at another price, or would call what is paid for apart from tokens, is refused. Pictures and files
-are reckoned by the piece: those by address have some bytes here and thousands of tokens there.
+another model answer, at another price, or would call what is paid for apart from tokens, is refused, and so is what has
+a prompt that is not in the body.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,8 @@ from typing import TypeAlias
 
 from replicas.cloud.fields import Fields, fields, objects, text
 from replicas.errors import InvalidRequest
+from router.budget.tokens import DEFINED, tools_in
 from router.translate.chat import LimitKey
-
-PICTURE_TOKENS = 5_000
-"""Of a picture at most: the vendors' own formulas give less than that for the largest that they do not scale down."""
-FILE_TOKENS = 200_000
-"""Of a document, a recording or a film: as much as most models can read at all."""
 
 Values: TypeAlias = tuple[object, ...]
 
@@ -28,24 +24,21 @@ _DEARER: Mapping[str, Values] = {
     "web_search_options": (),
     "prediction": (),
     "audio": (),
+    "modalities": (["text"],),
     "service_tier": ("auto", "default", "standard", "standard_only", "flex"),
     "speed": ("standard",),
     "inference_geo": ("global",),
     "mcp_servers": ([],),
     "container": (),
+    "fallbacks": ([],),
+    "compaction": (),
+    "thread": (),
 }
 """Members of both protocols that change the price, by the values beside null that do not."""
-_SERVER_TOOLS = ("web_search", "web_fetch", "code_execution")
-"""How the types of those of Anthropic's tools begin that its servers run. The rest, callers run themselves."""
-_PIECES = {
-    "image": PICTURE_TOKENS,
-    "image_url": PICTURE_TOKENS,
-    "document": FILE_TOKENS,
-    "file": FILE_TOKENS,
-    "container_upload": FILE_TOKENS,
-    "input_audio": FILE_TOKENS,
-    "video_url": FILE_TOKENS,
-}
+_CALLERS_TOOLS = ("bash_20", "text_editor_20", "computer_20", "memory_20")
+"""How the types of those of Anthropic's tools begin that callers run themselves, as they do those that they define."""
+_CLEARING = "clear_"
+"""How the types of edits of a long conversation begin that only leave something out: to sum it up is an answer more."""
 
 
 def limited(body: Fields, limit: int, key: LimitKey) -> Mapping[str, object]:
@@ -61,19 +54,11 @@ def refuse_dearer(body: Fields) -> None:
     for name, usual in _DEARER.items():
         if (value := body.get(name)) is not None and value not in usual:
             raise InvalidRequest(f"{name}: it can cost more than a budget knows of; leave it out", name)
-    for tool in objects(body.get("tools")):
+    for tool in tools_in(body):
         kind = text(tool.get("type"))
-        if kind.startswith(_SERVER_TOOLS) or ":" in kind:
+        if kind not in DEFINED and not kind.startswith(_CALLERS_TOOLS):
             raise InvalidRequest(f"tools: {kind} is paid for apart, which no budget knows of; leave it out", "tools")
-
-
-def media_tokens(value: object) -> int:
-    """The most that the pictures and files anywhere in `value` can be."""
-    if isinstance(value, list):
-        return sum(media_tokens(one) for one in value)
-    if not isinstance(value, dict):
-        return 0
-    kind, source = value.get("type"), fields(value.get("source"))
-    is_words = kind == "document" and source.get("type") in ("text", "content")
-    own = 0 if is_words or not isinstance(kind, str) else _PIECES.get(kind, 0)
-    return own or sum(media_tokens(one) for one in value.values())
+    for edit in objects(fields(body.get("context_management")).get("edits")):
+        if not (kind := text(edit.get("type"))).startswith(_CLEARING):
+            words = f"{kind} asks the model once more, which no budget knows of; leave it out"
+            raise InvalidRequest(f"context_management: {words}", "context_management")

@@ -1,6 +1,7 @@
 """Clouds behind a real instance: requests and jobs reach them, budgets and private keys hold for both."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ import httpx
 import pytest
 
 import shoal
+from router.keys.key import USUAL, Key, Scope, StoredKey, created, new_id
+from router.store import Store, StoreAddress, open_store
 from tests.cluster.conftest import Service, free_port
 from tests.cluster.test_service_faults import wait_until
 from tests.cluster.upstream.played import Played, playing
@@ -39,30 +42,31 @@ routing:
     - {name: judged, when: {role: judged, private: false}, to: [echo, gpt], gate: {least_characters: 30}}
     - {name: private ones, when: {private: true}, to: local-only}
 budgets:
-  - {name: each-job, usd: 0.001, each: job, period: total}
+  - {name: each-job, usd: 0.01, each: job, period: total}
 """
 
 
 @dataclass(frozen=True)
 class Clouded:
-    """A running instance with clouds; `open_key` may send to them, `private_key` may not."""
+    """A running instance with clouds, and its store; `open_key` may send to them, `private_key` may not."""
 
     service: Service
     upstream: Played
+    store: Store
     open_key: str
     private_key: str
     admin_key: str
 
-    def ask(self, text: str, role: str = "", model: str = "auto", job: str = "") -> httpx.Response:
+    def ask(self, text: str, role: str = "", model: str = "auto", job: str = "", most: int = 40) -> httpx.Response:
         headers = {"x-shoal-role": role, "x-shoal-job": job, "x-api-key": self.open_key}
-        tree = {"model": model, "max_tokens": 40, "messages": [{"role": "user", "content": text}]}
+        tree = {"model": model, "max_tokens": most, "messages": [{"role": "user", "content": text}]}
         return httpx.post(f"{self.service.url}/v1/messages", json=tree, headers=headers, timeout=60)
 
     def run(self, key: str, role: str, *texts: str) -> shoal.Result:
         """What a job of one agent makes of `texts`."""
         agent = shoal.Agent(role=role, prompt="{text}")
         with shoal.connect(self.service.url, key) as client:
-            return client.submit(shoal.Swarm(agents=[agent], over={"text": texts}, max_tokens=60)).result()
+            return client.submit(shoal.Swarm(agents=[agent], over={"text": texts}, max_tokens=300)).result()
 
     def sent(self, text: str) -> list[str]:
         """The models of clouds that were asked about `text`."""
@@ -77,19 +81,21 @@ def clouded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouded]:
         patch.setenv(KEY_ENV, "the-key-of-the-cloud")
         settings = home / "shoal.yaml"
         settings.write_text(SETTINGS % {"port": service.port, "url": upstream.url})
-        keys = [made(service, settings, *more) for more in ((), ("--private",), ("--scope", "admin"))]
+        store = open_store(StoreAddress.of_file(home / "shoal.sqlite"))
+        keys = (made(store), made(store, is_private=True), made(store, Scope.ADMIN))
         started = service.shoal("up", "--detach", "--config", str(settings))
         assert started.returncode == 0, started.stderr
-        yield Clouded(service, upstream, *keys)
+        yield Clouded(service, upstream, store, *keys)
+        store.close()
         assert service.shoal("down", "--port", str(service.port)).returncode == 0
 
 
-def made(service: Service, settings: Path, *more: str) -> str:
+def made(store: Store, *scopes: Scope, is_private: bool = False) -> str:
     """A new key."""
-    arguments = ("--config", str(settings), "--json", *more)
-    key = json.loads(service.shoal("keys", "create", "test", *arguments).stdout)["key"]
-    assert isinstance(key, str)
-    return key
+    key = Key(new_id(), "test", time.time(), frozenset(scopes) or USUAL, is_private=is_private)
+    text, digest = created(key.id)
+    store.keys.add(StoredKey(key, digest))
+    return text
 
 
 def text_of(response: httpx.Response) -> str:
@@ -112,7 +118,7 @@ def test_a_cloud_answers_and_local_models_and_clouds_stand_in_for_each_other(clo
 
 
 def test_a_spent_budget_leaves_requests_to_local_models(clouded: Clouded) -> None:
-    dear = clouded.ask("this is dear " * 9, model=CLAUDE, job="poor")
+    dear = clouded.ask("this is dear " * 80, model=CLAUDE, job="poor", most=400)
     assert (text_of(dear)[:12], dear.headers["x-shoal-model"]) == ("this is dear", CLAUDE)
     assert wait_until(lambda: clouded.ask("is it?", model="echo", job="poor").headers["x-shoal-budget"] == "spent", 20)
     after = clouded.ask("and now", model=CLAUDE, job="poor")
@@ -123,11 +129,12 @@ def test_a_spent_budget_leaves_requests_to_local_models(clouded: Clouded) -> Non
 
 
 def test_the_calls_of_a_job_go_to_clouds_on_the_books_of_its_key(clouded: Clouded) -> None:
-    before = used(clouded)
-    result = clouded.run(clouded.open_key, "clouds", "one word", "another word")
+    key = made(clouded.store)
+    result = clouded.run(key, "clouds", "one word", "another word")
     assert [output.text for output in result.outputs] == ["one word", "another word"]
     assert [clouded.sent(text) for text in ("one word", "another word")] == [["claude-haiku-4-5"]] * 2
-    assert wait_until(lambda: used(clouded) == (before[0] + 2, before[1] + tokens(result)), 20)
+    assert wait_until(lambda: used(clouded, key) == (2, tokens(result)), 20)
+    assert listed(clouded, key) == (2, tokens(result))
     told = clouded.service.shoal("costs", "--by", "job", "--by", "key", "--json", "--config", str(config(clouded)))
     jobs = [row for row in json.loads(told.stdout)["by"]["job"] if str(row["name"]).startswith("swarm_")]
     assert [(row["answers"], row["spent_usd"] > 0) for row in jobs] == [(2, True)]
@@ -136,7 +143,7 @@ def test_the_calls_of_a_job_go_to_clouds_on_the_books_of_its_key(clouded: Cloude
 
 
 def test_a_jobs_budget_is_its_own_and_past_it_local_models_go_on(clouded: Clouded) -> None:
-    texts = [f"this is dear {number}, so they say, and it has many words" for number in range(6)]
+    texts = [f"this is dear {number}, so they say" + ", and it has many words" * 9 for number in range(6)]
     result = clouded.run(clouded.open_key, "clouds", *texts)
     assert [output.text for output in result.outputs] == texts
     assert len(clouded.sent("so they say")) < len(texts)
@@ -152,10 +159,16 @@ def config(clouded: Clouded) -> Path:
     return clouded.service.home / "shoal.yaml"
 
 
-def used(clouded: Clouded) -> tuple[int, int]:
-    """Requests and tokens on the open key."""
-    listed = json.loads(clouded.service.shoal("keys", "list", "--json", "--config", str(config(clouded))).stdout)
-    found = next(key["used"] for key in listed if clouded.open_key.startswith(f"sk-shoal-{key['id']}-"))
+def used(clouded: Clouded, key: str) -> tuple[int, int]:
+    """Requests and tokens on `key`."""
+    requests, tokens, _ = clouded.store.usage.totals().get(key.split("-")[2], (0, 0, ""))
+    return requests, tokens
+
+
+def listed(clouded: Clouded, key: str) -> tuple[int, int]:
+    """The same, as the command tells it."""
+    told = json.loads(clouded.service.shoal("keys", "list", "--json", "--config", str(config(clouded))).stdout)
+    found = next(one["used"] for one in told if key.startswith(f"sk-shoal-{one['id']}-"))
     return found["requests"], found["tokens"]
 
 

@@ -62,12 +62,11 @@ def planned(url: str, policy: PolicyName = "prefer-local") -> AppPlan:
 
 
 @contextmanager
-def far(  # noqa: PLR0917 - what a test may want otherwise
+def far(
     script: str = "",
     policy: PolicyName = "prefer-local",
     keyring: Keyring | None = None,
     budgets: Budgets | None = None,
-    ping_interval_s: float = 10.0,
     changed: Callable[[AppPlan], AppPlan] = lambda plan: plan,
     archive: Archive | None = None,
     **engines: list[Engine],
@@ -76,5 +75,5 @@ def far(  # noqa: PLR0917 - what a test may want otherwise
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv(KEY_ENV, KEY)
         upstream = stack.enter_context(playing(script))
-        made = replace(planned(upstream.url, policy), http=replace(PLAN.http, ping_interval_s=ping_interval_s))
-        yield Far(stack.enter_context(serving(changed(made), keyring, budgets, archive, **engines)), upstream)
+        plan = changed(planned(upstream.url, policy))
+        yield Far(stack.enter_context(serving(plan, keyring, budgets, archive, **engines)), upstream)

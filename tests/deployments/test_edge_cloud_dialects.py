@@ -9,6 +9,7 @@ import pytest
 
 from cluster.upstream.openai.bare import vector_of
 from router.budget import Budget, Budgets
+from router.budget.budget import Taken
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
 from router.keys.keyring import Keyring
@@ -66,6 +67,7 @@ def test_a_cloud_that_cannot_count_is_an_error_in_the_callers_words() -> None:
         answer = counted(edge, CLAUDE)
     assert answer.status_code == 502
     assert answer.json()["error"]["type"] == "api_error"
+    assert answer.headers["x-shoal-route"].startswith(f'rule="{CLAUDE}";by=model, to=("{CLAUDE}")')
 
 
 def test_a_cloud_gives_vectors_in_order_and_they_are_paid_for(edge: Far, gpt: openai.OpenAI) -> None:
@@ -83,6 +85,7 @@ def test_a_cloud_gives_vectors_in_order_and_they_are_paid_for(edge: Far, gpt: op
     [
         ({"model": GPT, "input": [[1, 2]]}, 400, "token ids stay with the local models"),
         ({"model": GPT, "input": SECRET}, 403, "may not leave"),
+        ({"model": GPT, "input": "one", "user": SECRET}, 403, "it is private (email)"),
         ({"model": CLAUDE, "input": "one"}, 400, "gives no embeddings"),
     ],
 )
@@ -107,6 +110,8 @@ def test_a_request_for_vectors_that_is_marked_stays_here() -> None:
         owned = httpx.post(edge.served.url + EMBED, json=asked, headers={"x-api-key": secret}, timeout=30)
         assert edge.upstream.entries() == []
     assert (marked.status_code, owned.status_code) == (403, 403)
+    told = [answer.headers["x-shoal-route"].rpartition(", ")[2] for answer in (marked, owned)]
+    assert told == ["private;header", "private;tenant"]
 
 
 class Empty:
@@ -115,8 +120,8 @@ class Empty:
     def reserve(self, reservation: object) -> None:
         raise AssertionError("what is spent is not asked for")
 
-    def taken(self, claims: list[object]) -> list[int]:
-        return [10**9 for _ in claims]
+    def taken(self, claims: list[object], now: float) -> list[Taken]:
+        return [Taken(10**9) for _ in claims]
 
 
 def test_vectors_of_a_cloud_are_refused_when_the_budget_is_spent() -> None:
@@ -125,6 +130,7 @@ def test_vectors_of_a_cloud_are_refused_when_the_budget_is_spent() -> None:
         answer = post(edge, EMBED, model=GPT, input="one")
         assert edge.upstream.entries() == []
     assert answer.status_code == 402
+    assert f'to=(), lost=("{GPT}";why="the budget is spent"' in answer.headers["x-shoal-route"]
 
 
 def test_a_bare_text_goes_on_at_a_cloud_streamed_and_whole(gpt: openai.OpenAI) -> None:

@@ -19,7 +19,7 @@ from deployments.plan import AppPlan
 from replicas.engine import Message, Sampling
 from replicas.errors import BudgetSpent, EngineFailed, Overloaded, ShoalError
 from router.budget import Budget, Budgets, Claim, Reservation
-from router.budget.budgets import Settlement
+from router.budget.budget import Settlement, Taken
 from router.budget.money import nano_of
 from router.call import Call
 from router.chain.backoff import Retries
@@ -177,9 +177,12 @@ def test_an_answer_that_breaks_off_ends_in_the_dialects_error(path: str, cloud: 
 
 @BOTH
 def test_the_head_of_a_quiet_stream_does_not_wait_for_ever_and_its_answer_comes(path: str) -> None:
+    def impatient(plan: AppPlan) -> AppPlan:
+        return replace(plan, http=replace(plan.http, ping_interval_s=0.05))
+
     engine = HandEngine()
     asked = {**body(TEXT, stream=True), "model": "auto"}
-    with far(echo=[engine], ping_interval_s=0.05) as edge, httpx.Client(timeout=20) as client:
+    with far(changed=impatient, echo=[engine]) as edge, httpx.Client(timeout=20) as client:
         headers = {"x-shoal-role": f"echo>{CLAUDE}"}
         with client.stream("POST", edge.served.url + path, json=asked, headers=headers) as response:
             assert (response.status_code, "x-shoal-model" in response.headers) == (200, False)
@@ -239,8 +242,8 @@ class Purse:
             raise BudgetSpent("all")
         self.reserved.append(reservation.nano)
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
-        return [0 for _ in claims]
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
+        return [Taken(0) for _ in claims]
 
 
 def test_money_is_held_before_a_cloud_is_asked_and_settled_with_what_it_cost() -> None:

@@ -13,6 +13,7 @@ from deployments.money import Cause, joined_money
 from replicas.engine import Finish, Usage
 from replicas.errors import InvalidRequest, SettingsError
 from router.budget import Budget, Budgets, Claim, Payer, Reservation
+from router.budget.budget import Taken
 from router.budget.money import nano_of
 from router.keys import Key, Scope, StoredKey
 from router.keys.key import created, new_id
@@ -50,8 +51,8 @@ class Purse:
     def reserve(self, reservation: Reservation) -> None:
         pytest.fail("nothing here costs money")
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
-        return [self.nano for _ in claims]
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
+        return [Taken(self.nano) for _ in claims]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,8 @@ def test_without_money_a_request_for_a_cloud_is_answered_here_or_refused_as_conf
     with serving(refusing, budgets=budgets) as served:
         answer = httpx.post(served.url + path, json=asked)
     assert (answer.status_code, answer.json()["error"]["type"]) == (402, kind)
+    assert answer.headers["x-shoal-budget"] == "spent"
+    assert f'lost=("{CLOUD.name}";why="the budget is spent")' in answer.headers["x-shoal-route"]
 
 
 def test_a_process_beside_the_ingress_writes_into_the_same_ledger(tmp_path: Path) -> None:

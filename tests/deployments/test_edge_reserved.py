@@ -2,12 +2,15 @@
 
 import json
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
 
+from deployments.plan import AppPlan
 from router.budget import Budget, Budgets
 from router.budget.budgets import Settlement
+from router.budget.tokens import PICTURE_TOKENS
 from router.store import Entry
 from tests.deployments.asking import CHAT, MESSAGES, body, raw_client
 from tests.deployments.far import CLAUDE, GPT, Far, far
@@ -82,7 +85,7 @@ def test_a_picture_by_its_address_is_reserved_as_the_most_that_one_can_be() -> N
     purse = Purse(10**9)
     with far(budgets=Budgets((Budget("all", 10**9),), purse, lambda _: None)) as edge:
         edge.ask(CHAT, "", model=GPT, messages=asked, max_tokens=10)
-    assert purse.reserved[0] > 2 * 5_000 * 1_000
+    assert purse.reserved[0] > 2 * PICTURE_TOKENS["openai"] * 1_000
 
 
 def entered(edge: Far) -> Entry:
@@ -119,6 +122,26 @@ def test_a_cloud_that_fails_before_it_says_anything_costs_nothing(model: str) ->
         assert {one.cost_nano for one in edge.served.on_loop(lambda: list(settled))} == {0}
 
 
+def quick_to_give_up(plan: AppPlan) -> AppPlan:
+    """Whoever says nothing for a while is not waited for."""
+    return replace(plan, clouds=tuple(replace(cloud, at=replace(cloud.at, quiet_s=0.2)) for cloud in plan.clouds))
+
+
+@pytest.mark.parametrize("model", [CLAUDE, GPT])
+def test_a_cloud_that_falls_silent_is_paid_for_what_it_has_read(model: str) -> None:
+    settled: list[Settlement] = []
+    purse = Purse(10**9)
+    budgets = Budgets((Budget("all", 10**9),), purse, settled.append)
+    with far("faults: [silence]", budgets=budgets, changed=quick_to_give_up) as edge:
+        answer = edge.ask(CHAT, "hello", f"{model}>echo", stream=True)
+        entries = edge.served.on_loop(lambda: list(edge.served.entries))
+        asked = len(edge.upstream.entries())
+    paid = [entry.cost_nano for entry in entries if entry.model == model]
+    assert (answer.headers["x-shoal-model"], len(paid), min(paid) > 0) == ("echo", asked, True)
+    assert paid == [one.cost_nano for one in settled]
+    assert max(paid) <= min(purse.reserved)
+
+
 def test_vectors_that_nobody_counted_cost_what_their_texts_are_likely_to_be() -> None:
     with far("faults: [no_usage]") as edge:
         asked = {"model": GPT, "input": LONG[:1000]}
@@ -146,3 +169,23 @@ def test_the_budget_of_a_job_pays_for_its_vectors_too() -> None:
             for headers in ({}, {"x-shoal-job": "j7"})
         )
     assert (free.status_code, paid.status_code) == (200, 402)
+
+
+def test_vectors_are_held_at_a_token_for_each_byte_of_their_texts() -> None:
+    settled: list[Settlement] = []
+    purse = Purse(10**9)
+    with far(budgets=Budgets((Budget("all", 10**9),), purse, settled.append)) as edge:
+        asked = {"model": GPT, "input": [LONG[:1000], LONG[:500]]}
+        assert httpx.post(edge.served.url + EMBED, json=asked, timeout=30).status_code == 200
+        [hold] = edge.served.on_loop(lambda: list(settled))
+    assert 0 < hold.cost_nano < 1_500 * 1_000 < purse.reserved[0]
+
+
+def test_only_a_prompt_that_is_to_be_kept_for_an_hour_is_held_at_the_price_of_that() -> None:
+    purse = Purse(10**9)
+    with far(budgets=Budgets((Budget("all", 10**9),), purse, lambda _: None)) as edge:
+        for ttl in ("5m", "1h"):
+            part = {"type": "text", "text": "hello", "cache_control": {"type": "ephemeral", "ttl": ttl}}
+            edge.ask(MESSAGES, "", model=CLAUDE, messages=[{"role": "user", "content": [part]}], max_tokens=1)
+    short, long = purse.reserved
+    assert long > 1.5 * short

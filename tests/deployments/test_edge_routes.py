@@ -6,11 +6,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from replicas.errors import EngineFailed, Overloaded
 from router.policy.candidate import Candidate
 from router.policy.condition import all_of, one
 from router.policy.constraints import Like, OneOf, Range
 from router.policy.rule import Routing, Rule
 from tests.deployments.asking import CHAT, MESSAGES, body
+from tests.deployments.hand_engine import HandEngine
 from tests.deployments.served import PLAN, Served, serving
 
 AUTO = one("model", Like((frozenset({"auto"}),)))
@@ -83,19 +85,37 @@ def test_a_prompt_that_is_too_long_for_all_is_told_as_ever(edge: Served) -> None
     response = ask(edge, "x" * 15_000)
     assert response.status_code == 400
     assert "prompt is too long: " in response.json()["error"]["message"]
+    told = response.headers["x-shoal-route"]
+    assert told.startswith('rule="prefer-local";by=policy, to=(), lost=("tiny";why="prompt is too long: ')
+    assert '"echo";why="prompt is too long: ' in told
 
 
-def test_a_private_request_for_a_cloud_is_refused_in_the_dialects_words(edge: Served) -> None:
-    response = ask(edge, "mail jane@acme.com", model="acme/claude")
+@pytest.mark.parametrize("path", [MESSAGES, CHAT])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_private_request_for_a_cloud_is_refused_in_the_dialects_words(
+    edge: Served, path: str, *, stream: bool
+) -> None:
+    response = ask(edge, "mail jane@acme.com", path=path, model="acme/claude", stream=stream)
     assert response.status_code == 403
     assert response.json()["error"]["type"] == "permission_error"
-    assert "jane" not in response.text
+    told = response.headers["x-shoal-route"]
+    assert told.startswith('rule="acme/claude";by=model, to=(), lost=("acme/claude";why="private requests stay here")')
+    assert told.endswith("private;email")
+    assert "x-shoal-model" not in response.headers
+    assert "jane" not in response.text + told
+
+
+def test_a_body_that_says_it_is_private_is_kept_here(edge: Served) -> None:
+    kept, refused = ask(edge, private=True), ask(edge, private=True, model="acme/claude")
+    assert (kept.status_code, kept.headers["x-shoal-model"], refused.status_code) == (200, "echo", 403)
+    assert kept.headers["x-shoal-route"].endswith("private;body")
 
 
 def test_a_rule_that_leaves_nobody_is_told(edge: Served) -> None:
     response = ask(edge, headers={"x-shoal-agent-id": "cloud"})
     assert response.status_code == 503
     assert "acme/claude: no client for it runs here" in response.json()["error"]["message"]
+    assert response.headers["x-shoal-route"].startswith('rule="cloud only";by=rule, to=(), lost=("acme/claude";why=')
 
 
 def test_an_image_is_seen_by_the_rules(edge: Served) -> None:
@@ -103,6 +123,7 @@ def test_an_image_is_seen_by_the_rules(edge: Served) -> None:
     for path, picture in pictures:
         response = ask(edge, path=path, messages=[{"role": "user", "content": [picture]}])
         assert (response.status_code, "acme/claude" in response.text) == (503, True)
+        assert response.headers["x-shoal-route"].startswith('rule="pictures";by=rule, to=()')
 
 
 def test_tokens_of_auto_are_counted_by_the_default_model(edge: Served) -> None:
@@ -117,3 +138,27 @@ def test_without_rules_models_are_found_as_before() -> None:
     with serving() as served:
         asked = [ask(served, model=model).status_code for model in ("echo", "small", "auto", "nobody")]
     assert asked == [200, 200, 200, 404]
+
+
+@pytest.mark.parametrize("path", [MESSAGES, CHAT])
+@pytest.mark.parametrize("stream", [False, True])
+def test_whom_a_full_or_a_broken_model_refuses_is_told_the_route_too(path: str, *, stream: bool) -> None:
+    engine = HandEngine()
+    with serving(replace(PLAN, routing=ROUTING), echo=[engine]) as served:
+        for refusal in (Overloaded("echo", 1.5), EngineFailed("it broke")):
+            engine.refusal = refusal
+            response = ask(served, path=path, model="echo", stream=stream)
+            assert response.status_code == refusal.status
+            assert response.headers["x-shoal-route"].startswith('rule="echo";by=model, to=("echo")')
+
+
+def test_where_nothing_was_decided_no_route_is_told(edge: Served) -> None:
+    refused = [ask(edge, max_tokens="many"), ask(edge, path="/v1/nothing"), ask(edge, "x" * 25_000)]
+    assert [response.status_code for response in refused] == [400, 404, 413]
+    assert not any("x-shoal-route" in response.headers for response in refused)
+
+
+def test_of_a_model_that_nobody_knows_it_is_told_that_no_rule_took_it(edge: Served) -> None:
+    response = ask(edge, model="nobody")
+    assert response.status_code == 404
+    assert response.headers["x-shoal-route"].startswith('rule="nobody";by=model, to=()')

@@ -1,7 +1,8 @@
 """A thousand requests through the service while its clouds fail in every way: each ends, each cent is accounted for.
 
 The upstream notes what it charged for each request. Where it told that, the ledger has that very sum; where it broke
-off or never told, the ledger has no less than it charged.
+off or never told, the ledger has no less than it charged. Who was given up, as late, silent, or beaten by another, is
+in the ledger too: with nothing only where the upstream's own record says that it refused, or never heard of it.
 """
 
 import json
@@ -16,11 +17,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cluster.upstream.faults import AFTER_TOKENS
 from cluster.upstream.ledger import Entry as Received
+from cluster.upstream.ledger import Outcome
+from cluster.upstream.tokens import count
 from deployments.plan import AppPlan
+from replicas.cloud.connection import wants_stream
+from replicas.cloud.release import CloudKind, Draft
+from replicas.engine import Usage
 from router.budget import Budget, Budgets
 from router.budget.budgets import Settlement
 from router.budget.money import nano_of
+from router.budget.tokens import most_tokens
 from router.chain.backoff import Retries
 from router.chain.breaker import Limits
 from router.chain.terms import Terms
@@ -54,14 +62,22 @@ STORM += "".join(f"  - {{{fault}, probability: 0.03}}\n" for fault in FAULTS)
 UNTOLD = {"cut", "reset", "unfinished", "no_usage", "malformed"}
 """Faults after which nobody knows what the answer cost: the cloud has not told, or nobody could read it."""
 
-ROUTES = ((CLAUDE, "echo"), (GPT, "echo"), (CLAUDE, GPT), ("echo", CLAUDE))
+PATIENT, HEDGED = Terms(patience_s=0.5), Terms(hedge_after_s=0.1)
+WAYS: dict[str, tuple[tuple[str, ...], Terms]] = {
+    "claude": ((CLAUDE, "echo"), PATIENT),
+    "gpt": ((GPT, "echo"), PATIENT),
+    "both": ((CLAUDE, GPT), PATIENT),
+    "local": (("echo", CLAUDE), PATIENT),
+    "unhurried": ((GPT, "echo"), Terms()),
+    "hedged": ((CLAUDE, GPT), HEDGED),
+    "hedged-and-patient": ((GPT, CLAUDE, "echo"), replace(HEDGED, patience_s=0.5)),
+}
 
 
 def ruled(plan: AppPlan) -> AppPlan:
     """Routes that give a silent cloud up soon, in a pool that holds all who ask."""
     rules = tuple(
-        Rule(">".join(to), one("role", Like((frozenset({">".join(to)}),))), to, terms=Terms(patience_s=0.5))
-        for to in ROUTES
+        Rule(name, one("role", Like((frozenset({name}),))), to, terms=terms) for name, (to, terms) in WAYS.items()
     )
     retries, breaker = Retries(2, 0.01, 0.1, 0.05), Limits(4, window_s=1.0, rest_s=0.1, rest_cap_s=0.2)
     routing = replace(plan.routes, rules=rules, retries=retries, breaker=breaker)
@@ -69,6 +85,11 @@ def ruled(plan: AppPlan) -> AppPlan:
     pools = (replace(ECHO, engine=replace(ECHO.engine, slots=AT_ONCE, queue_limit=AT_ONCE)), *plan.pools[1:])
     http = replace(plan.http, request_deadline_s=5.0)
     return replace(plan, routing=routing, clouds=clouds, pools=pools, http=http, budgets=(Budget("all", LARGEST_NANO),))
+
+
+def way_of(number: int) -> str:
+    """Of each way, requests in both dialects go along it, streamed and whole."""
+    return [*WAYS][number // 4 % len(WAYS)]
 
 
 def text_of(number: int) -> str:
@@ -115,8 +136,7 @@ def asked(url: str) -> list[httpx.Response]:
 
         def ask(number: int) -> httpx.Response:
             tree = body(text_of(number), model="auto", max_tokens=MOST_TOKENS, stream=number % 4 > 1)
-            route = ">".join(ROUTES[number // 4 % len(ROUTES)])
-            headers = {"x-shoal-role": route, "x-shoal-agent-id": f"r{number:04d}"}
+            headers = {"x-shoal-role": way_of(number), "x-shoal-agent-id": f"r{number:04d}"}
             time.sleep(max(0.0, began_s + number * APART_S - time.monotonic()))
             return client.post(url + (MESSAGES, CHAT)[number % 2], json=tree, headers=headers)
 
@@ -179,49 +199,89 @@ def piece(event: dict[str, object]) -> str:
     return text
 
 
-def test_each_cent_that_the_clouds_charged_is_in_the_ledger(storm: Storm) -> None:
-    charged: dict[tuple[int, str], list[Received]] = defaultdict(list)
-    for received in storm.received:
+@dataclass(frozen=True)
+class Try:
+    """A request that reached a cloud, and between what sums, in nano-dollars, it has to be in the ledger."""
+
+    name: tuple[int, str]
+    received: Received
+    least: int
+    most: int
+
+
+def tries_of(storm: Storm) -> list[Try]:
+    tries = []
+    for received in [received for received in storm.received if received.body]:
         found = re.search(rb"Request (\d{4})", received.body)
         assert found
-        charged[int(found[1]), str(received.model)].append(received)
-    entered: dict[tuple[int, str], int] = defaultdict(int)
-    for entry in storm.entries:
-        entered[int(entry.agent[1:]), entry.model.partition("/")[2]] += entry.cost_nano
-    assert {name for name, nano in entered.items() if nano} <= charged.keys()
-    wrong, exact = {}, 0
-    for name, tries in charged.items():
-        is_late = may_be_late(storm.answers[name[0]], name[1])
-        least, most = (sum(side) for side in zip(*(bounds(one, is_late=is_late) for one in tries), strict=True))
-        exact += 0 < least == most
-        if not least <= entered[name] <= most:
-            wrong[name] = (least, entered[name], most, [(one.fault, one.outcome, one.billed_usd) for one in tries])
-    assert wrong == {}
-    assert exact > REQUESTS / 4
+        name = int(found[1]), str(received.model)
+        is_left = received.outcome is Outcome.CLIENT_GONE or may_be_left(storm.answers[name[0]], *name)
+        tries.append(Try(name, received, *bounds(received, is_left=is_left)))
+    return tries
 
 
-def may_be_late(response: httpx.Response, model: str) -> bool:
-    """`model` was given up while nothing came: who hangs up does not learn what was written meanwhile, and
-    enters what it may have been."""
-    told = response.headers.get("x-shoal-route", "")
-    return response.status_code != 200 or re.search(rf'/{model}";why="late', told) is not None
+def may_be_left(response: httpx.Response, number: int, model: str) -> bool:
+    """`model` was given up while nothing came, or because another was faster: who hangs up does not learn what was
+    written meanwhile."""
+    told, answered_by = response.headers.get("x-shoal-route", ""), response.headers.get("x-shoal-model", "")
+    is_beaten = WAYS[way_of(number)][1].hedge_after_s is not None and not answered_by.endswith(f"/{model}")
+    return response.status_code != 200 or is_beaten or re.search(rf'/{model}";why="late', told) is not None
 
 
-def bounds(received: Received, *, is_late: bool) -> tuple[int, int]:
-    """The least and the most, in nano-dollars, that a request to a cloud may be entered with."""
+def bounds(received: Received, *, is_left: bool) -> tuple[int, int]:
+    """The least and the most that a request to a cloud may be entered with."""
     assert PRICE is not None
-    usage, billed = received.usage, nano_of(received.billed_usd)
-    if is_late:
-        return 0, nano_of(PRICE.worst_usd(len(received.body), MOST_TOKENS))
+    kind: CloudKind = "anthropic" if received.target.endswith("messages") else "openai"
+    most = nano_of(PRICE.cost_usd(Usage(most_tokens(Draft("", kind, received.body)), MOST_TOKENS)))
+    usage, billed, is_whole = received.usage, nano_of(received.billed_usd), not wants_stream(received.body)
+    if received.fault == "malformed" and usage is not None and not is_whole:
+        # Who cannot read an answer hangs up on it, and cannot know what was written after that.
+        return nano_of(PRICE.cost_usd(Usage(usage.input, min(AFTER_TOKENS, usage.output)))), most
+    if is_left:
+        return least_of_left(received, billed if is_whole else 0), most
     if received.fault == "wrong_usage":
         assert usage is not None
         told = nano_of(usage.output * 10 * PRICE.output_usd / 1e6)
         return told, told
-    if received.fault not in UNTOLD or usage is None:
-        return billed, billed
-    # Who cannot read an answer hangs up on it, and cannot know what was written after that.
-    least = nano_of(usage.input * PRICE.input_usd / 1e6) if received.fault == "malformed" else billed
-    return least, nano_of(PRICE.worst_usd(len(received.body), MOST_TOKENS))
+    return billed, billed if received.fault not in UNTOLD or usage is None else most
+
+
+def least_of_left(received: Received, billed: int) -> int:
+    """Of who was given up: nothing if it refused, else what it has read, and what of `billed` may have come."""
+    assert PRICE is not None
+    if received.fault == "error_event" or (received.usage is None and received.fault != "silence"):
+        return 0
+    read = count(text_of(0)) if received.usage is None else received.usage.input
+    return max(nano_of(PRICE.cost_usd(Usage(read, 0))), billed)
+
+
+def test_each_cent_that_the_clouds_charged_is_in_the_ledger(storm: Storm) -> None:
+    tries: dict[tuple[int, str], list[Try]] = defaultdict(list)
+    for made in tries_of(storm):
+        tries[made.name].append(made)
+    entered: dict[tuple[int, str], int] = defaultdict(int)
+    for entry in storm.entries:
+        entered[int(entry.agent[1:]), entry.model.partition("/")[2]] += entry.cost_nano
+    wrong = {
+        name: (way_of(name[0]), entered[name], [(each.received.fault, each.received.outcome) for each in made], made)
+        for name, made in tries.items()
+        if not sum(each.least for each in made) <= entered[name] <= sum(each.most for each in made)
+    }
+    assert wrong == {}
+    unheard = {name for name, nano in entered.items() if nano} - tries.keys()
+    assert all(may_be_left(storm.answers[number], number, model) for number, model in unheard)
+    assert len(unheard) <= REQUESTS / 100
+
+
+def test_all_together_the_ledger_has_what_was_charged_and_more_only_where_nobody_could_know(storm: Storm) -> None:
+    tries = tries_of(storm)
+    entered = sum(entry.cost_nano for entry in storm.entries)
+    unknown = [each for each in tries if each.least < each.most]
+    given_up = [each for each in unknown if each.received.outcome is Outcome.CLIENT_GONE]
+    assert sum(nano_of(received.billed_usd) for received in storm.received) <= entered
+    assert entered <= sum(each.most for each in tries)
+    assert sum(0 < each.least == each.most for each in tries) > REQUESTS / 4
+    assert sum(each.least > 0 for each in given_up) > REQUESTS / 50
 
 
 def test_the_budgets_have_taken_what_the_ledger_says_and_hold_nothing_more(storm: Storm) -> None:
@@ -238,4 +298,7 @@ def test_every_fault_struck_and_the_breakers_opened_and_closed_again(storm: Stor
             assert moves, (pool, state)
             assert float(moves[1]) >= 1
     reasons = set(re.findall(r'shoal_chain_tries_total{pool="ant/[^"]+",reason="(\w+)"}', storm.page))
+    hedges = re.search(r"^shoal_chain_hedges_total (\S+)", storm.page, re.MULTILINE)
+    assert hedges
+    assert float(hedges[1]) >= REQUESTS / 250
     assert reasons >= {"answered", "broken", "busy", "late", "denied", "unfit", "open"}

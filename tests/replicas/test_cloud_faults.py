@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from cluster.upstream.ledger import Outcome
-from replicas.cloud.errors import CloudBroken, CloudBusy, CloudDenied, CloudError, CloudRefused
+from replicas.cloud.errors import CloudBroken, CloudBusy, CloudDenied, CloudError, CloudRefused, CloudSilent
 from replicas.cloud.refusal import retry_after_s
 from replicas.cloud.release import CloudKind
 from replicas.errors import ContextOverflow, DeadlineExceeded
@@ -138,7 +138,7 @@ def test_a_stream_that_falls_silent_is_given_up_before_its_deadline(kind: CloudK
     with playing(f"faults: [{fault}]") as played:
         at = endpoint(played.url + PATHS[kind], quiet_s=0.2)
         got = asyncio.run(asked(kind, cleared(kind, question(kind), deadline_s=100), at))
-    assert isinstance(got.error, CloudBroken)
+    assert isinstance(got.error, CloudSilent)
     assert got.error.reason == "nothing came for too long"
 
 
@@ -304,6 +304,7 @@ def test_of_many_requests_at_once_each_ends_in_an_answer_or_an_error_of_its_own(
         CloudRefused("far", "no", 422, "{}"),
         CloudBusy("far", "no", 429, 1.5),
         CloudBroken("far", "no"),
+        CloudSilent("far"),
     ],
 )
 def test_errors_survive_the_way_between_processes(error: CloudError) -> None:

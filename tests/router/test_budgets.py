@@ -7,11 +7,13 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from replicas.errors import BudgetSpent, Unavailable
+from replicas.errors import BudgetHeld, BudgetSpent, Unavailable
 from router.budget import Budget, Budgets, Claim, Payer, Reservation
-from router.budget.budget import claims_of
-from router.budget.budgets import Settlement
+from router.budget.budget import Taken, claims_of
+from router.budget.budgets import HELD_RETRY_S, Settlement, refusal
 from router.budget.money import nano_of, usd_of
 from router.store import Store, StoreAddress, open_store
 
@@ -88,7 +90,7 @@ def test_a_state_is_read_anew_when_it_is_a_second_old(tmp_path: Path) -> None:
             found.append(await rig.budgets.state(Payer(job="j")))
         return found
 
-    assert asyncio.run(states()) == ["ok", "ok", "spent"]
+    assert asyncio.run(states()) == ["ok", "ok", "low"]
 
 
 def test_a_call_that_fails_gives_back_what_it_held(tmp_path: Path) -> None:
@@ -112,6 +114,61 @@ def test_a_call_that_may_cost_too_much_or_nobody_knows_what_is_refused(tmp_path:
             asyncio.run(ask(worst_usd))
 
 
+def test_what_calls_under_way_hold_is_told_as_held_and_as_spent_when_it_is(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, ALL, EACH_JOB)
+
+    async def ask() -> None:
+        async with rig.budgets.held(Payer(), 0.5, 10):
+            pytest.fail("it was let through")
+
+    async def asks() -> None:
+        async with rig.budgets.held(Payer(), 0.6, 10) as hold:
+            with pytest.raises(BudgetHeld, match=r"\$0\.600000 of the budget 'all' is held by calls under way") as held:
+                await ask()
+            assert (held.value.held_usd, held.value.retry_after_s) == (0.6, HELD_RETRY_S)
+            hold.cost_usd = 0.55
+        with pytest.raises(BudgetSpent, match=r"'all' has \$0\.450000 left, and this may cost \$0\.500000"):
+            await ask()
+
+    asyncio.run(asks())
+
+
+def test_what_a_dead_process_held_does_not_come_back_and_counts_as_spent(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, ALL)
+    claims = claims_of((ALL,), Payer(), date(1970, 1, 12))
+    rig.store.budgets.reserve(Reservation("dead", 100 * CENT, rig.now + 5, claims))
+
+    async def ask() -> str:
+        async with rig.budgets.held(Payer(), 0.5, 10):
+            pytest.fail("it was let through")
+
+    with pytest.raises(BudgetHeld):
+        asyncio.run(ask())
+    rig.now += 6
+    with pytest.raises(BudgetSpent, match="'all' is spent"):
+        asyncio.run(ask())
+    assert asyncio.run(rig.budgets.state(Payer())) == "spent"
+
+
+AMOUNTS = st.tuples(st.integers(1, 100), st.integers(0, 150), st.integers(0, 150))
+
+
+@given(st.lists(AMOUNTS, min_size=1, max_size=4), st.integers(1, 120))
+def test_who_is_told_to_come_again_can_be_served_if_nothing_is_spent_meanwhile(
+    amounts: list[tuple[int, int, int]], nano: int
+) -> None:
+    claims = [Claim(f"a{number}", "all", limit) for number, (limit, _, _) in enumerate(amounts)]
+    taken = [Taken(spent + held, held) for _, spent, held in amounts]
+    fits_later = all(nano + spent <= limit for limit, spent, _ in amounts)
+    refused = refusal(claims, taken, nano)
+    assert isinstance(refused, BudgetHeld if fits_later else BudgetSpent)
+    has_room_now = all(nano + spent + held <= limit for limit, spent, held in amounts)
+    if isinstance(refused, BudgetHeld) and not has_room_now:
+        limit, spent, held = amounts[int(refused.budget[1:])]
+        assert spent + held + nano > limit
+        assert refused.held_usd == usd_of(held)
+
+
 def test_without_budgets_any_price_is_let_through_and_the_store_is_not_asked() -> None:
     async def ask() -> str:
         budgets = Budgets((), Gone(), lambda _: pytest.fail("there is nothing to settle"))
@@ -127,7 +184,7 @@ class Gone:
     def reserve(self, reservation: Reservation) -> None:
         raise Unavailable("the store")
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
         raise Unavailable("the store")
 
 
@@ -152,8 +209,8 @@ class Slow:
         self.entered.set()
         assert self.gate.wait(30)
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
-        return [0 for _ in claims]
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
+        return [Taken(0) for _ in claims]
 
 
 def test_who_leaves_while_the_store_reserves_gets_it_back_afterwards() -> None:
@@ -183,9 +240,9 @@ class Hanging:
     def reserve(self, reservation: Reservation) -> None:
         pytest.fail("nothing is spent here")
 
-    def taken(self, claims: Sequence[Claim]) -> list[int]:
+    def taken(self, claims: Sequence[Claim], now: float) -> list[Taken]:
         assert self.gates[claims[0].account].wait(30)
-        return [claim.limit_nano * 9 // 10 for claim in claims]
+        return [Taken(claim.limit_nano * 9 // 10) for claim in claims]
 
 
 def test_a_store_that_hangs_is_not_waited_for_and_holds_up_no_other_payer(monkeypatch: pytest.MonkeyPatch) -> None:

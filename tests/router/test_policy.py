@@ -5,13 +5,15 @@ from typing import get_args
 
 import pytest
 
-from replicas.errors import BudgetSpent, Withheld
+from replicas.errors import BudgetSpent, Unavailable, Withheld
 from replicas.tools.tool import Tool
+from router.budget import Payer
 from router.origin import NOBODY, Origin
+from router.policy.candidate import Candidate
 from router.policy.condition import ALWAYS, BUDGETS, all_of, any_of, one
 from router.policy.constraints import Constraint, Like, OneOf, Range
-from router.policy.decide import Policy
-from router.policy.decision import BUDGET_SPENT
+from router.policy.decide import UNPRICED, Policy
+from router.policy.decision import BUDGET_SPENT, Verdict
 from router.policy.rule import POLICIES, AtLimit, PolicyName, Routing, Rule
 from tests.router.asked import ALL, HAIKU, LARGE, OPUS, SMALL, at_noon, call, on_auto, policy
 
@@ -140,6 +142,21 @@ def test_without_money_what_a_local_model_answers_goes_on(at_limit: AtLimit) -> 
 def test_without_money_private_requests_are_withheld_and_not_too_dear() -> None:
     decision = policy(at_limit="refuse").decide(call(SECRET, model=OPUS.name), budget="spent")
     assert isinstance(decision.refusal(), Withheld)
+
+
+def test_a_cloud_without_a_price_is_not_asked_by_who_has_a_budget() -> None:
+    bare = Candidate("acme/bare", is_local=False)
+    routing = Routing((SMALL, bare, OPUS), policy="prefer-cloud")
+    deciding = Policy(routing, clock=at_noon, is_limited=lambda payer: payer.job == "j1")
+    payers = [Origin(payer=Payer(job=job)) for job in ("", "j1")]
+    asked = [call(model=model, origin=payer) for model in (None, bare.name) for payer in payers]
+    free, limited, named, refused = map(deciding.decide, asked)
+    assert free.names == (bare.name, OPUS.name, "small")
+    assert limited.names == (OPUS.name, "small")
+    assert limited.lost == (Verdict(bare.name, UNPRICED),)
+    assert (named.names, refused.names) == ((bare.name,), ())
+    assert isinstance(refused.refusal(), Unavailable)
+    assert "set its `price`" in str(refused.refusal())
 
 
 def test_clouds_without_a_client_are_not_in_the_route() -> None:

@@ -1,17 +1,20 @@
 """What is private is found in plain text, in disguise and in nested JSON; what is not is let through, byte for byte."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicas.cloud.release import Draft, release
+from replicas.cloud.release import CloudKind, Draft, release
 from replicas.engine import Message, ToolCall
 from replicas.errors import Withheld
+from router.call import Call
 from router.origin import origin_of
 from router.privacy.guard import EXAMINED_CHARS, Guard, Marking
+from router.translate.draft import Target, drafted
 from router.translate.source import Source
 from tests.router.asked import call
 
@@ -190,7 +193,53 @@ def test_blocks_of_one_message_are_read_as_one_text(pieces: tuple[str, ...]) -> 
         GUARD.clear(draft(tree), PUBLIC)
 
 
-def test_a_body_that_says_it_is_private_stays_and_its_sender_is_told_of_the_header() -> None:
-    with pytest.raises(Withheld, match="x-shoal-private"):
-        GUARD.clear(draft({"private": True, "messages": []}), PUBLIC)
-    assert GUARD.clear(draft({"private": False, "messages": []}), PUBLIC)
+def test_a_body_that_says_it_is_private_is_so_at_both_looks() -> None:
+    tree = {"private": True, "messages": []}
+    assert GUARD.mark(came(tree)).reasons == ("body",)
+    with pytest.raises(Withheld, match=r"private \(body\)"):
+        GUARD.clear(draft(tree), PUBLIC)
+    public = {**tree, "private": False}
+    assert not GUARD.mark(came(public)).is_private
+    assert GUARD.clear(draft(public), PUBLIC)
+
+
+def came(tree: object, dialect: CloudKind = "openai") -> Call:
+    return replace(call("hello"), source=Source.of(dialect, json.dumps(tree).encode(), {}))
+
+
+WORDS = st.sampled_from(
+    ["jane@acme.com", "nothing", "4111 1111 1111 1111", "\uff4aane@acme.com", '{"a": "b\\u0040c.de"}']
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(["user", "system", "stop", "private", "x"]),
+    st.recursive(WORDS | st.booleans(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner)),
+)
+
+
+@given(FIELDS, st.dictionaries(st.just("user_id"), WORDS), WORDS, st.sampled_from(["anthropic", "openai"]))
+def test_what_is_public_at_the_first_look_is_so_at_the_second(
+    members: dict[str, object], metadata: dict[str, object], said: str, dialect: CloudKind
+) -> None:
+    tree = {**members, "metadata": metadata, "messages": [{"role": "user", "content": said}]}
+    first = GUARD.mark(came(tree, dialect))
+    if first.is_private:
+        with pytest.raises(Withheld, match=re.escape(f"private ({', '.join(first.reasons)})")):
+            GUARD.clear(draft(tree, kind=dialect), PUBLIC)
+    else:
+        assert GUARD.clear(draft(tree, kind=dialect), PUBLIC)
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "openai"])
+@pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+@pytest.mark.parametrize("word", ["jane@acme.com", "nothing"])
+def test_translated_too(word: str, dialect: CloudKind, kind: CloudKind) -> None:
+    tree = {"max_tokens": 5, "messages": [{"role": "user", "content": f"hello {word}"}]}
+    asked = came(tree, dialect)
+    assert asked.source is not None
+    made = drafted(asked.source, Target(kind, "far"), asked.id, 60.0)
+    assert GUARD.mark(asked).is_private == (word != "nothing")
+    if word == "nothing":
+        assert GUARD.clear(made, PUBLIC)
+    else:
+        with pytest.raises(Withheld, match="email"):
+            GUARD.clear(made, PUBLIC)
