@@ -96,6 +96,14 @@ def test_the_size_of_the_slab_does_not_show(forward: Forward) -> None:
     assert np.array_equal(prefilled(large, 1, PROMPT, [32, 38]), prefilled(forward, 1, PROMPT, [30, 40]))
 
 
+def test_a_pass_that_gives_its_memory_back_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, forward: Forward
+) -> None:
+    kept = prefilled(forward, 0, PROMPT, [BLOCK, BLOCK, 70 - 2 * BLOCK])
+    monkeypatch.setattr("replicas.slot.model.forward.LARGE_PASS", 1)
+    assert np.array_equal(prefilled(forward, 1, PROMPT, [BLOCK, BLOCK, 70 - 2 * BLOCK]), kept)
+
+
 def test_a_moved_row_goes_on_as_before() -> None:
     slab = KvSlab(tiny(), 4, 128, CPU)
     forward = Forward(open_session(tiny(), CPU, 1, is_spinning=False), tiny(), slab, 4, 128)

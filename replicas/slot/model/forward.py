@@ -25,6 +25,9 @@ from replicas.slot.request.lane import BARE, Lane
 MAX_VERIFIED = 16
 """The most tokens of one `verify`."""
 
+LARGE_PASS = 2**18
+"""Tokens of a chunk times tokens that it looks back on. Its attention takes tens of megabytes of the arena."""
+
 # The smallest second-level cache that is reckoned with.
 _CACHE_BYTES = 256 * 1024
 
@@ -87,6 +90,8 @@ class Forward:
         self._mask = np.zeros(slots * max_len, np.int64)
         self._first = np.zeros(1, np.int64)
         self._logits = np.zeros((max(slots, MAX_VERIFIED), export.vocab), np.float32)
+        self._shrinking = ort.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.can_embed = HIDDEN in {output.name for output in session.get_outputs()}
 
     def decode(self, row: int, tokens: Sequence[int], lengths: Sequence[int], lane: Lane = BARE) -> NDArray[np.float32]:
@@ -175,7 +180,8 @@ class Forward:
         binding.bind_output(names.logits, "cpu", 0, np.float32, logits, self._logits.ctypes.data)
         if rows.is_embedding:  # bound anew, or onnxruntime keeps the last call's buffer and its shape
             binding.bind_output(HIDDEN, "cpu")
-        bound.session.run_with_iobinding(binding)
+        # Each large chunk wants a little more than the one before: the arena would keep what all of them had.
+        bound.session.run_with_iobinding(binding, self._shrinking if tokens * width >= LARGE_PASS else None)
         return binding
 
     def _bind(self, rows: _Rows) -> _Bound:
