@@ -31,6 +31,11 @@ class Fitted:
         found: Array = with_one(inputs) @ self.coefficients
         return found
 
+    def deviations(self, inputs: Array) -> Array:
+        """The standard deviations of the logits of `inputs` (examples, features)."""
+        found: Array = np.sqrt(np.square(with_one(inputs) @ self.factor.T).sum(axis=1))
+        return found
+
     def deviation(self, one: Array) -> float:
         """The standard deviation of the logit of one input (features). Not by a matrix product: for that BLAS would
         wake threads, which wait for a core longer than this takes while a model runs beside it."""

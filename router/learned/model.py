@@ -56,13 +56,14 @@ class Summary(BaseModel):
 
 
 class ModelFile(BaseModel):
-    """All of it. `local` is the model that it predicts, `factor` the rows of the triangle (logistic.py). `until` is
-    when the newest decision of a journal was made that it learned from, in seconds since 1970; 0: from none."""
+    """All of it. `local` is the model that it predicts, `factor` the rows of the triangle (logistic.py), `widest` the
+    largest deviation of a logit among the examples, each by coefficients that it had no part in. `until` is when the
+    newest decision of a journal was made that it learned from, in seconds since 1970; 0: from none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["shoal-route-model"] = "shoal-route-model"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     traits: int = Field(SCHEMA, ge=SCHEMA, le=SCHEMA)
     names: tuple[str, ...] = NAMES
     local: str = Field(min_length=1)
@@ -73,6 +74,7 @@ class ModelFile(BaseModel):
     most: tuple[float, ...]
     coefficients: tuple[float, ...]
     factor: tuple[float, ...]
+    widest: float = Field(gt=0)
     calibration: tuple[float, float]
     frontier: tuple[Frontier, ...]
     summary: Summary
@@ -125,7 +127,7 @@ class Model:
         slope, offset = self.file.calibration
         ends = np.array([logit, logit - Z * deviation, logit + Z * deviation])
         probability, low, high = (float(end) for end in sigmoid(slope * ends + offset))
-        return Prediction(probability, low, high, self._strange(plain[0, : len(NAMES)]))
+        return Prediction(probability, low, high, self._strange(plain[0, : len(NAMES)], deviation))
 
     def probabilities(self, traits: Sequence[Traits]) -> Array:
         """The probabilities alone, of many requests."""
@@ -138,12 +140,11 @@ class Model:
         is none: then nothing goes to the local model."""
         return lowest(self.file.frontier, quality * self.file.summary.cloud_quality)
 
-    def _strange(self, counts: Array) -> str:
-        """What of `counts` is far outside. Strange words need no test: their coefficients are unsure, as is what comes
-        of them."""
+    def _strange(self, counts: Array, deviation: float) -> str:
+        """What of `counts` is far outside; words are where what comes of them is less sure than any example was."""
         outside = np.flatnonzero((counts < self._least) | (counts > self._most))
         if not len(outside):
-            return ""
+            return "words not like those that it learned from" if deviation > self.file.widest else ""
         return f"{', '.join(NAMES[at] for at in outside[:3])} not like anything that it learned from"
 
 

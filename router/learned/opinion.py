@@ -39,14 +39,17 @@ class Opinion:
 
 
 def opinion_of(prediction: Prediction, local: str, threshold: float) -> Opinion:
-    """`local` where it will do with at least `threshold`, unless that is unsure."""
+    """`local` where it will do with at least `threshold`, a cloud where it is sure not to.
+
+    What training promises of a threshold (thresholds.py) it promises of the probabilities themselves: to ask for a
+    whole interval above it would doubt everything twice (docs/decisions/0012-what-the-predictor-is-sure-of.md).
+    """
     told = f"{local} will do with {prediction.probability:.2f} ({prediction.low:.2f} to {prediction.high:.2f})"
     if prediction.strange:
         return Opinion(None, f"not sure: {prediction.strange}", local, threshold, prediction)
-    if prediction.low < threshold <= prediction.high:
-        why = f"not sure: {told}, on both sides of {threshold:.2f}"
-        return Opinion(None, why, local, threshold, prediction)
-    pick: Pick = "local" if prediction.low >= threshold else "cloud"
+    if prediction.probability < threshold <= prediction.high:
+        return Opinion(None, f"not sure: {told}, which reaches {threshold:.2f}", local, threshold, prediction)
+    pick: Pick = "local" if prediction.probability >= threshold else "cloud"
     return Opinion(
         pick, f"{told}, {'at least' if pick == 'local' else 'below'} {threshold:.2f}", local, threshold, prediction
     )

@@ -46,20 +46,27 @@ class _Data:
     weights: Array
     fold: NDArray[np.int64]
 
-    def held_out(self, penalty: float) -> Array:
-        """The logit of each example by coefficients that it had no part in."""
-        logits = np.zeros(len(self.labels))
+    def held_out(self, penalty: float) -> "_HeldOut":
+        """Each example by coefficients that it had no part in."""
+        logits, deviations = np.zeros(len(self.labels)), np.zeros(len(self.labels))
         for fold in range(FOLDS):
             out, kept = self.fold == fold, self.fold != fold
-            logits[out] = fit(self.inputs[kept], self.labels[kept], self.weights[kept], penalty).logits(
-                self.inputs[out]
-            )
-        return logits
+            fitted = fit(self.inputs[kept], self.labels[kept], self.weights[kept], penalty)
+            logits[out], deviations[out] = fitted.logits(self.inputs[out]), fitted.deviations(self.inputs[out])
+        return _HeldOut(logits, deviations)
 
     def loss(self, logits: Array) -> float:
         """The mean log loss of `logits`."""
         losses = np.logaddexp(0.0, logits) - self.labels * logits
         return float(self.weights @ losses / self.weights.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """Predictions of examples: logits, and how unsure each is, as a standard deviation."""
+
+    logits: Array
+    deviations: Array
 
 
 def train(examples: Sequence[Example], local: str, cloud: CloudQuality = UNKNOWN, until: float = 0.0) -> Model:
@@ -77,8 +84,8 @@ def train(examples: Sequence[Example], local: str, cloud: CloudQuality = UNKNOWN
         np.array([zlib.crc32(one.traits.line.encode()) % FOLDS for one in examples]),
     )
     tried = {penalty: data.held_out(penalty) for penalty in PENALTIES}
-    penalty = min(PENALTIES, key=lambda one: data.loss(tried[one]))
-    logits = tried[penalty]
+    penalty = min(PENALTIES, key=lambda one: data.loss(tried[one].logits))
+    logits = tried[penalty].logits
     slope, offset = _calibration(logits, data.labels, data.weights)
     told = _calibrated(logits, data)
     fitted = fit(data.inputs, data.labels, data.weights, penalty)
@@ -94,6 +101,7 @@ def train(examples: Sequence[Example], local: str, cloud: CloudQuality = UNKNOWN
             most=_listed(counts.max(axis=0)),
             coefficients=_listed(fitted.coefficients),
             factor=_triangle(fitted),
+            widest=float(f"{tried[penalty].deviations.max():.{DIGITS}g}"),
             calibration=(slope, offset),
             frontier=frontier_of(told, data.labels, data.weights, cloud.value),
             summary=Summary(penalty=penalty, folds=FOLDS, cloud_quality=cloud.value, cloud_by=cloud.by, **scores),

@@ -70,8 +70,8 @@ def test_the_frontier_has_everybody_and_learned_lies_above_chance() -> None:
 
 def test_where_it_abstains_the_rules_answer() -> None:
     found, model = cases(), trained()
-    opinions = found.opinions(model, 0.5)
-    picks = found.settled(model, 0.5)
+    opinions = found.opinions(model, 0.9)
+    picks = found.settled(model, 0.9)
     assert {opinion.pick for opinion in opinions} == {"local", "cloud", None}
     assert [bool(pick) for pick in picks] == [opinion.pick == "local" for opinion in opinions]
 

@@ -51,13 +51,19 @@ def test_less_data_makes_wider_intervals() -> None:
     assert few.high - few.low > many.high - many.low
 
 
-def test_counts_like_none_that_it_learned_from_are_strange_and_strange_words_are_unsure(model: Model) -> None:
+def test_counts_and_words_like_none_that_it_learned_from_are_strange(model: Model) -> None:
     easy = model.predict(traits_of(asked("Tell me the colour of the barn. sky sea lamp")))
     words = model.predict(traits_of(asked("Warum ist wasser nass und feuer heiss, mein kind?")))
     assert "chars" in model.predict(traits_of(asked("word " * 700))).strange
-    assert (easy.strange, words.strange) == ("", "")
+    assert (easy.strange, words.strange) == ("", "words not like those that it learned from")
     assert words.high - words.low > 2 * (easy.high - easy.low)
-    assert opinion_of(words, "small", 0.5).abstains
+    for threshold in (0.0, 0.5, NOBODY):
+        assert opinion_of(words, "small", threshold).abstains
+
+
+def test_few_of_the_requests_that_are_like_those_that_it_learned_from_are_strange(model: Model) -> None:
+    others = [model.predict(one.traits) for one in examples(200, seed=99)]
+    assert sum(bool(one.strange) for one in others) <= 4
 
 
 @pytest.mark.parametrize("count", [10, 59])
@@ -84,7 +90,7 @@ def test_the_file_is_small_and_gives_the_same_predictions(model: Model, tmp_path
     ("change", "words"),
     [
         ({"coefficients": [1.0]}, "not what this version of Shoal trains"),
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
         ({"calibration": [2.0, 0.5]}, "its hash is not that of what it holds"),
         ({"more": 1}, "more"),
         ({"mean": None}, "mean"),
@@ -126,9 +132,11 @@ def test_the_threshold_for_a_quality_keeps_it_with_a_margin_on_the_examples_held
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1.01))
-def test_it_picks_only_where_all_of_its_interval_is_on_one_side(a: float, b: float, c: float, at: float) -> None:
+def test_local_is_what_reaches_the_threshold_and_a_clouds_what_surely_does_not(
+    a: float, b: float, c: float, at: float
+) -> None:
     low, middle, high = sorted((a, b, c))
     opinion = opinion_of(Prediction(middle, low, high), "small", at)
-    assert opinion.pick == ("local" if low >= at else "cloud" if high < at else None)
-    assert opinion.abstains == (low < at <= high)
+    assert opinion.pick == ("local" if middle >= at else "cloud" if high < at else None)
+    assert opinion.abstains == (middle < at <= high)
     assert opinion_of(Prediction(middle, low, high, "too long"), "small", at).abstains
