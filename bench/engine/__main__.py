@@ -10,12 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engine.conversation import talks
 from bench.engine.models import Contestant, bundled, random_100m
-from bench.engine.peer import environment, peers
+from bench.engine.peer import Peer, environment, peers
 from bench.engine.race import race
 from bench.engine.report import Found, table, tree
 from bench.engine.side import Place
@@ -60,11 +62,17 @@ def measure(contestant: Contestant, size: Size, threads: int, llama: Llama) -> F
     here, there = (Place(model, threads, max(size.streams), max_len) for model in (contestant.export, contestant.gguf))
     places = dict.fromkeys(NAMES, (here, Path(sys.executable))) | dict.fromkeys(llama.names, (there, llama.python))
     sizes = Sizes(size.prompt_tokens, size.answer_tokens, export.vocab)
-    with peers(places, work(sizes, at_once(2), seed=0)) as (sides, missing):
-        rows = list(race(sides, size.streams, sizes, size.rounds))
+    missing: dict[str, str] = {}
+
+    @contextmanager
+    def opened() -> Iterator[list[Peer]]:
+        with peers(places, work(sizes, at_once(2), seed=0)) as (sides, without):
+            missing.update(without)
+            yield sides
+
     return Found(
         contestant.name,
-        rows,
+        race(opened, size.streams, sizes, size.rounds),
         missing,
         talks(contestant.export, threads, size.rounds),
         [

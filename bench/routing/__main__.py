@@ -142,7 +142,7 @@ def tree(found: Found, options: argparse.Namespace, count: int) -> dict[str, obj
 def main() -> None:
     parser = command("bench.routing", "What learned routing is worth.", RESULT)
     parser.add_argument("--quick", action="store_true", help="a minute: 120 tasks")
-    parser.add_argument("--tasks", type=int, default=300)
+    parser.add_argument("--tasks", type=int, default=1200, help="default 1200, which take ten minutes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", type=Path, help="a picture of the frontier; needs the extra `bench`")
     options = parser.parse_args()

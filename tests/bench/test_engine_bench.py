@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -104,8 +105,14 @@ def test_no_two_runs_have_a_prompt_in_common() -> None:
 
 def test_every_side_gets_the_same_work_and_each_begins_a_round() -> None:
     log: list[str] = []
-    rows = list(race([Steady("a", 0.1, log), Steady("b", 0.2, log)], (1, 2), SIZES, rounds=2))
-    assert log == ["a", "b", "b", "a"] * 3
+
+    @contextmanager
+    def opened() -> Iterator[list[Steady]]:
+        log.append("opened")
+        yield [Steady("a", 0.1, log), Steady("b", 0.2, log)]
+
+    rows = race(opened, (1, 2), SIZES, rounds=2)
+    assert log == ["opened", *["a", "b"] * 3, "opened", *["b", "a"] * 3]
     assert [(row.arrival, row.streams, row.side) for row in rows[2:4]] == [("at once", 2, "a"), ("at once", 2, "b")]
     assert [round(row.figures.decode_tokens_s) for row in rows[:4]] == [10, 5, 20, 10]
 
