@@ -21,6 +21,7 @@ from deployments.event_stream import unless_disconnected
 from deployments.money import Cause, entry_of
 from deployments.noted import noted
 from replicas.cloud.answer import Spent
+from replicas.cloud.errors import CloudBroken, CloudSilent
 from replicas.cloud.fields import Fields, count, fields, number
 from replicas.cloud.release import Draft
 from replicas.cloud.sending import Sending, watching
@@ -33,6 +34,7 @@ from router.openai.embeddings import EmbeddingsCall
 from router.origin import origin_of
 from router.policy.decision import Decision
 from router.policy.features import tokens_in
+from router.translate.bounds import refuse_dearer
 from router.translate.source import Source
 
 
@@ -53,6 +55,8 @@ class CloudEmbedding:
         self._desk.note(request, budget, decision)
         cloud = self._cloud(decision)
         sent = {**fields(parsed_json(body)), "model": cloud.target.model}
+        if self._answerer.money.budgets.is_limited(call.origin.payer):
+            refuse_dearer(sent)
         deadline_s = self._answerer.plan.http.request_deadline_s
         draft = Draft(call.id, "openai", json.dumps(sent).encode("ascii"), (), deadline_s, "embeddings")
         told = await unless_disconnected(request, self._paid(request, draft, cloud, decision, call))
@@ -70,8 +74,9 @@ class CloudEmbedding:
     async def _paid(
         self, request: Request, draft: Draft, cloud: CloudModel, decision: Decision, call: Call
     ) -> dict[str, object]:
-        """The cloud's body, paid for: money is held before, and what it cost entered after. One that does not say, or
-        that nobody waits for, costs what its texts are likely to be."""
+        """The cloud's body, paid for: money is held before, and what it cost entered after. One that does not say, that
+        nobody waits for or that breaks off costs what its texts are likely to be, or the most where there are
+        budgets."""
         money, payer = self._answerer.money, call.origin.payer
         tokens = most_tokens(draft) if money.budgets.is_limited(payer) else likely_tokens(draft)
         cause, sending = Cause.of(call.origin, decision, cloud.candidate.name), Sending()
@@ -84,8 +89,11 @@ class CloudEmbedding:
                 ):
                     told = await fetched(cloud, draft, self._answerer.policy.guard, decision.marking)
                 spent = _spent(fields(told.get("usage")), tokens)
-            except (asyncio.CancelledError, DeadlineExceeded):
+            except (asyncio.CancelledError, DeadlineExceeded, CloudSilent):
                 spent = Spent(Usage(tokens if sending.is_sent else 0, 0))
+                raise
+            except CloudBroken:
+                spent = Spent(Usage(tokens if sending.is_taken else 0, 0))
                 raise
             finally:
                 hold.cost_usd = cloud.cost_usd(spent)

@@ -6,6 +6,7 @@ gives exactly the ids of Hugging Face's `apply_chat_template`.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,9 @@ from replicas.template import ChatTemplate
 from replicas.tools.layout import ToolLayout, layout_of
 from replicas.tools.syntax import TOOL_TAGS
 from replicas.tools.tool import Tool, masked, masked_call, object_of, written
+
+# A batch of one has nothing to share among threads of its own; they would only compete with the model's.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 _TAG = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
 _PRIVATE_USE = range(0xE000, 0xF900)
@@ -143,7 +147,7 @@ class ChatTokenizer:
         return tuple(self._encode_with(text, re.compile(f"{opens}([0-9]+){closes}"), hidden))
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
-        return tuple(self._fast.encode(text, add_special_tokens=True).ids)
+        return tuple(_ids(self._fast, text, with_specials=True))
 
     def detokenizer(self, *, is_continuation: bool = False) -> Detokenizer:
         return ByteDetokenizer(self.bytes_of, is_space_stripped=self._is_space_stripped and not is_continuation)
@@ -161,17 +165,17 @@ class ChatTokenizer:
             if place % 2:
                 yield from self._encode_plain(hidden[int(piece)])
             elif piece:
-                ids = self._fast.encode(piece, add_special_tokens=False).ids
+                ids = _ids(self._fast, piece)
                 if sum(id_ in self._control_ids for id_ in ids) > len(self._control.findall(piece)):
                     # A normalizer made a control token of look-alike characters.
                     raise InvalidRequest("the text holds characters that spell a control token", "messages")
                 yield from ids
 
     def _encode_plain(self, control: str) -> list[int]:
-        ids: list[int] = self._plain.encode(control, add_special_tokens=False).ids
+        ids = _ids(self._plain, control)
         if self._control_ids.isdisjoint(ids):
             return ids
-        return [id_ for character in control for id_ in self._plain.encode(character, add_special_tokens=False).ids]
+        return [id_ for character in control for id_ in _ids(self._plain, character)]
 
     @cached_property
     def _plain(self) -> FastTokenizer:
@@ -187,6 +191,13 @@ class ChatTokenizer:
             token = None if id_ in self._silent_ids else self._fast.id_to_token(id_)
             found = self._bytes[id_] = b"" if token is None else spelled(token, self._spelling)
         return found
+
+
+def _ids(fast: FastTokenizer, text: str, *, with_specials: bool = False) -> list[int]:
+    """The ids of `text`, made as a batch: that one lets other threads run meanwhile, and megabytes take seconds."""
+    [found] = fast.encode_batch_fast([text], add_special_tokens=with_specials)
+    ids: list[int] = found.ids
+    return ids
 
 
 def _config(path: Path) -> _Config:

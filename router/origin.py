@@ -40,12 +40,12 @@ NOBODY = Origin()
 
 
 def origin_of(headers: Mapping[str, str]) -> Origin:
-    """What `headers` (names in lower case) say."""
-    mark = headers.get(PRIVATE)
+    """What `headers` (names in lower case) say. A header may be there twice: one mark that is no clear no is enough."""
+    marks = (value.strip().lower() for name, value in headers.items() if name == PRIVATE)
     return Origin(
         role=headers.get(ROLE, ""),
         agent=next((headers[name] for name in AGENT if headers.get(name)), ""),
-        is_private=mark is not None and mark.strip().lower() not in NOT_PRIVATE,
+        is_private=any(mark not in NOT_PRIVATE for mark in marks),
         headers=headers,
         payer=Payer(job=headers.get(JOB, "")),
     )

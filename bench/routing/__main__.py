@@ -4,6 +4,7 @@ Tasks with known answers (bench/routing/tasks.py) are asked of the bundled model
 accuracy and price, both through one service over HTTP. On three fifths of them a predictor is trained, which the
 service takes up while it runs; the others are asked again, and it decides. Their frontier of quality and cost compares
 the rules that a person would write, the predictor at every threshold, chance, and an oracle that knows both answers.
+One training is one draw: many more follow on the same answers, on few tasks and many.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from bench.command import command, ending, keep
 from bench.routing.asking import Graded, ask, write_labelled
 from bench.routing.service import CLOUD, Running, by_rules, running
 from bench.routing.tasks import Task, tasks
+from bench.routing.trainings import Labels, Trainings
+from bench.routing.trainings import table as trainings_table
 from cluster.cli_route_tables import frontier_table, savings_table
 from cluster.console import err, out
 from cluster.demo.service import ended_by_signals
@@ -51,6 +54,7 @@ class Found:
     savings: dict[str, Estimate]
     routed: dict[str, Estimate]
     routed_local: float
+    trainings: list[Trainings]
     cloud: dict[str, Estimate]
     time_s: float
 
@@ -81,6 +85,7 @@ def measured(service: Running, made: Sequence[Task]) -> Found:
         savings=cases.savings(told, QUALITY),
         routed=_means(routed),
         routed_local=sum(one.cost_usd == 0 for one in routed) / len(routed),
+        trainings=_trainings(service, local, cloud),
         cloud=_means(cloud[split:]),
         time_s=time.monotonic() - began_s,
     )
@@ -99,6 +104,14 @@ def _trained(service: Running, local: Sequence[Graded], cloud: Sequence[Graded])
     write_labelled(local, cloud, path)
     requests = labelled(path, routing_of(service.settings))
     return train(examples_in(requests), NAME, cloud_quality_in(requests))
+
+
+def _trainings(service: Running, local: Sequence[Graded], cloud: Sequence[Graded]) -> list[Trainings]:
+    path = service.folder / "all.jsonl"
+    write_labelled(local, cloud, path)
+    routing = routing_of(by_rules(service.settings))
+    requests = labelled(path, routing)
+    return list(Labels(requests, cases_in(requests, routing, path), NAME, QUALITY).trainings())
 
 
 def _by_kind(graded: Sequence[Graded]) -> dict[str, float]:
@@ -125,6 +138,7 @@ def tell(found: Found) -> None:
     )
     out.print(frontier_table(found.points))
     out.print(savings_table(found.savings, QUALITY))
+    out.print(trainings_table(found.trainings), highlight=False)
     out.print(
         f"the service itself, at {found.threshold:.2f}: {found.routed_local:.0%} stayed here, quality "
         f"{routed['quality'].value:.3f} ({routed['quality'].low:.3f} - {routed['quality'].high:.3f}) against the "

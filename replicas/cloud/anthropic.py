@@ -21,7 +21,7 @@ from anthropic import (
 )
 from anthropic.types import RawMessageStreamEvent
 
-from replicas.cloud.connection import CloudAnswer, Deadline, body_of, chunks_of, wants_stream
+from replicas.cloud.connection import CloudAnswer, Deadline, answer_of, body_of, chunks_of, wants_stream
 from replicas.cloud.endpoint import Endpoint
 from replicas.cloud.errors import CloudBroken, CloudSilent
 from replicas.cloud.messages import MessagesReader
@@ -60,7 +60,8 @@ class AnthropicCloud:
         """The whole body of the answer to `sent`."""
         assert sent.draft.kind == "anthropic", "a draft is written for the protocol of its cloud"
         deadline = Deadline(sent.draft.deadline_s)
-        return await body_of((await self._sent(sent.draft, deadline)).response, deadline)
+        stream = await self._sent(sent.draft, deadline)
+        return await answer_of(stream.response, deadline, self._endpoint.name)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from replicas.cloud.answer import CloudChunk, CloudFinal, Native, Spent
 from replicas.cloud.calls import CallOrder, Fragment
 from replicas.cloud.errors import CloudBroken
-from replicas.cloud.fields import Fields, count, fields, number, objects, parsed, text, written
+from replicas.cloud.fields import Fields, count, counted, fields, number, objects, parsed, text, written
 from replicas.cloud.refusal import told
 from replicas.cloud.sse import Event
 from replicas.engine import Chunk, Finish, Scored, TokenScore, Usage
@@ -130,7 +130,10 @@ class CompletionsReader:
         cached = min(count(details.get("cached_tokens")), prompt)
         write = min(count(details.get("cache_write_tokens")), prompt - cached)
         usage = Usage(prompt, count(value.get("completion_tokens")), cached)
-        self._spent = Spent(usage, write, cost_usd=number(value.get("cost")), is_settled=True)
+        cost_usd = number(value.get("cost"))
+        is_counted = prompt > 0 and counted(value.get("completion_tokens")) is not None
+        is_settled = bool(self.reason) and (is_counted or cost_usd is not None)
+        self._spent = Spent(usage, write, cost_usd=cost_usd, is_settled=is_settled)
 
 
 def _words(content: object) -> str:

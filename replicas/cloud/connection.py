@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from replicas.cloud.answer import Spent
 from replicas.cloud.errors import CloudBroken, CloudSilent
 from replicas.cloud.reader import Reader
-from replicas.cloud.sending import Sending
+from replicas.cloud.sending import Sending, watched
 from replicas.cloud.sse import Event, EventParser
 from replicas.engine import Chunk
 from replicas.errors import DeadlineExceeded
@@ -94,13 +94,29 @@ async def chunks_of(
         yield chunk
 
 
+async def answer_of(response: httpx2.Response, deadline: Deadline, cloud: str) -> bytes:
+    """The body of a response with status 200 that is not streamed; the response is closed afterwards. Raises
+    CloudBroken if it breaks off or is too large, DeadlineExceeded."""
+    if (sending := watched()) is not None:
+        sending.is_taken = True
+    try:
+        async with aclosing(_parts(response, deadline)) as parts:
+            return await _rest(b"", parts, cloud)
+    except httpx2.HTTPError as error:
+        raise broken(cloud, error) from error
+    finally:
+        await response.aclose()
+
+
 async def body_of(response: httpx2.Response, deadline: Deadline) -> bytes:
     """The body of a response that is an error, as far as it comes; the response is closed afterwards."""
     body = bytearray()
     try:
-        async with aclosing(response.aiter_bytes()) as parts:
-            while (part := await deadline.wait(anext(parts, None))) is not None and len(body) < BODY_LIMIT_BYTES:
+        async with aclosing(_parts(response, deadline)) as parts:
+            async for part in parts:
                 body += part
+                if len(body) >= BODY_LIMIT_BYTES:
+                    break
     except httpx2.HTTPError:
         pass  # the status is what matters, and it is known
     finally:
@@ -138,12 +154,18 @@ async def _bytes(
 ) -> AsyncGenerator[bytes, None]:
     """The body as it comes. A connection that breaks after the answer has said why it ended is the end of it."""
     try:
-        async with aclosing(response.aiter_bytes()) as parts:
-            while (part := await deadline.wait(anext(parts, None))) is not None:
+        async with aclosing(_parts(response, deadline)) as parts:
+            async for part in parts:
                 yield part
     except httpx2.HTTPError as error:
         if not reader.reason:
             raise broken(cloud, error) from error
+
+
+async def _parts(response: httpx2.Response, deadline: Deadline) -> AsyncGenerator[bytes, None]:
+    async with aclosing(response.aiter_bytes()) as parts:
+        while (part := await deadline.wait(anext(parts, None))) is not None:
+            yield part
 
 
 async def _rest(first: bytes, parts: AsyncIterator[bytes], cloud: str) -> bytes:

@@ -8,6 +8,8 @@ from pydantic_core import from_json
 from replicas.cloud.errors import CloudBroken
 
 Fields = Mapping[str, object]
+MOST = 1_000_000_000
+"""Of tokens, dollars or seconds: more is a mistake, and would not fit where such numbers are added up."""
 BROKEN = "the answer is not the JSON that it should be"
 
 
@@ -37,14 +39,20 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def counted(value: object) -> int | None:
+    """`value` if it is a whole number from 0 to MOST, else None."""
+    found = number(value)
+    return int(found) if found is not None and found.is_integer() else None
+
+
 def count(value: object) -> int:
-    """`value` if it is a whole number from 0, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    """The same, 0 for None."""
+    return counted(value) or 0
 
 
 def number(value: object) -> float | None:
-    """`value` if it is a number from 0, else None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    """`value` if it is a number from 0 to MOST, else None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
     return float(value) if is_number and isinstance(value, int | float) else None
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from replicas.cloud.answer import CloudChunk, CloudFinal, Native, Part, Spent
 from replicas.cloud.errors import CloudBroken
-from replicas.cloud.fields import Fields, count, fields, objects, parsed, text, written
+from replicas.cloud.fields import Fields, count, counted, fields, objects, parsed, text, written
 from replicas.cloud.refusal import told
 from replicas.cloud.sse import Event
 from replicas.engine import CallPiece, Chunk, Finish, Usage
@@ -156,6 +156,8 @@ class MessagesReader:
         hour = _given(fields(value.get("cache_creation")), "ephemeral_1h_input_tokens", before.cache_write_1h)
         prompt = _given(value, "input_tokens", fresh) + cached + write
         usage = Usage(prompt, _given(value, "output_tokens", before.usage.generated), cached)
+        is_counted = prompt > 0 and counted(value.get("output_tokens")) is not None
+        is_settled = is_settled and is_counted
         self._spent = replace(before, usage=usage, cache_write=write, cache_write_1h=hour, is_settled=is_settled)
 
     def _text(self, said: str) -> Chunk:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 import httpx2
 
 from replicas.cloud.completions import CompletionsReader
-from replicas.cloud.connection import CloudAnswer, Deadline, body_of, broken, chunks_of, wants_stream
+from replicas.cloud.connection import CloudAnswer, Deadline, answer_of, body_of, broken, chunks_of, wants_stream
 from replicas.cloud.endpoint import Endpoint
 from replicas.cloud.reader import Reader
 from replicas.cloud.refusal import refusal
@@ -55,7 +55,7 @@ class OpenAICloud:
         """The whole body of the answer to `sent`."""
         assert sent.draft.kind == "openai", "a draft is written for the protocol of its cloud"
         deadline = Deadline(sent.draft.deadline_s)
-        return await body_of(await self._taken(sent.draft, deadline), deadline)
+        return await answer_of(await self._taken(sent.draft, deadline), deadline, self._endpoint.name)
 
     async def close(self) -> None:
         """Close all connections."""

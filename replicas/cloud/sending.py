@@ -1,4 +1,5 @@
-"""Whether a request has left: who does not wait for its answer may be charged from then on, and not before.
+"""Whether a request has left, and is being answered: who does not wait for its answer may be charged once it has left,
+and an answer that makes no sense will be, too.
 
 It is known deep in the transport, and told in a context: the anthropic package hands nothing of ours through to there.
 """
@@ -9,10 +10,11 @@ from contextvars import ContextVar
 
 
 class Sending:
-    """Of one request. `is_sent`: its body was handed to a connection."""
+    """Of one request. `is_sent`: its body was handed to a connection. `is_taken`: the service has begun to answer."""
 
     def __init__(self) -> None:
         self.is_sent = False
+        self.is_taken = False
 
 
 _watched: ContextVar[Sending | None] = ContextVar("_watched", default=None)

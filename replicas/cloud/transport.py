@@ -6,7 +6,7 @@ Nothing is retried, redirected or decompressed here. Proxies are those of the en
 import ssl
 from collections.abc import AsyncIterator
 from types import MappingProxyType, SimpleNamespace
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -30,6 +30,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send `request`; the body of the response comes as it is read. Raises httpx2.TransportError."""
@@ -43,6 +44,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 data=await request.aread(),
                 allow_redirects=False,
                 timeout=timeout,
+                proxy=self._proxy(request.url),
                 trace_request_ctx=watched(),
             )
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -57,6 +59,7 @@ class Transport(httpx2.AsyncBaseTransport):
     def _opened(self, scheme: str) -> aiohttp.ClientSession:
         """The session, made when it is needed: that wants a loop, and certificates take a while to read."""
         if self._session is None:
+            self._proxies = getproxies()
             trusted: ssl.SSLContext | bool = httpx2.create_ssl_context() if scheme == "https" else True
             tracing = aiohttp.TraceConfig()
             tracing.on_request_chunk_sent.append(_note_sent)
@@ -66,10 +69,14 @@ class Transport(httpx2.AsyncBaseTransport):
                 skip_auto_headers=OWN_HEADERS,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=bool(getproxies()),
+                trust_env=False,  # it would send what ~/.netrc has for a host
                 read_bufsize=READ_BYTES,
             )
         return self._session
+
+    def _proxy(self, url: httpx2.URL) -> str | None:
+        """The proxy on the way to `url`, if there is one."""
+        return None if not self._proxies or proxy_bypass(url.host) else self._proxies.get(url.scheme)
 
 
 class _Body(httpx2.AsyncByteStream):

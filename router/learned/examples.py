@@ -46,9 +46,9 @@ def examples_of(heard: Heard, local: str) -> Iterator[Example]:
     for entry, traits in known:
         if entry.result.answered_by == local:
             if entry.feedback is not None:
-                yield Example(traits, entry.feedback.score)
+                yield Example(traits, entry.feedback.score, unit=entry.session)
         elif said and any(one.name == local and one.reason == Reason.REJECTED.value for one in entry.result.tries):
-            yield Example(traits, 0.0, said / heard.answers[local])
+            yield Example(traits, 0.0, said / heard.answers[local], entry.session)
 
 
 def logged_of(entries: Iterable[JournalEntry], is_cloud: Callable[[str], bool]) -> Iterator[Logged]:

@@ -56,9 +56,10 @@ class Summary(BaseModel):
 
 
 class ModelFile(BaseModel):
-    """All of it. `local` is the model that it predicts, `factor` the rows of the triangle (logistic.py), `widest` the
-    largest deviation of a logit among the examples, each by coefficients that it had no part in. `until` is when the
-    newest decision of a journal was made that it learned from, in seconds since 1970; 0: from none."""
+    """All of it. `local` is the model that it predicts, `factor` the rows of the triangle (logistic.py), `widest` what
+    the deviations of the logits of nine in ten examples stay below, each by coefficients that it had no part in.
+    `until` is when the newest decision of a journal was made that it learned from, in seconds since 1970; 0: from
+    none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -141,7 +142,8 @@ class Model:
         return lowest(self.file.frontier, quality * self.file.summary.cloud_quality)
 
     def _strange(self, counts: Array, deviation: float) -> str:
-        """What of `counts` is far outside; words are where what comes of them is less sure than any example was."""
+        """What of `counts` is far outside; words are where what comes of them is less sure than for nine in ten
+        examples."""
         outside = np.flatnonzero((counts < self._least) | (counts > self._most))
         if not len(outside):
             return "words not like those that it learned from" if deviation > self.file.widest else ""

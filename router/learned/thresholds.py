@@ -7,6 +7,7 @@ Bates, Candes, Jordan and Lei, Learn then Test, 2021).
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
@@ -37,9 +38,13 @@ class Frontier(BaseModel):
     low: float = Field(ge=0, le=1)
 
 
-def frontier_of(told: Array, labels: Array, weights: Array, cloud_quality: float) -> tuple[Frontier, ...]:
-    """Every threshold's, by the probabilities `told`, the `labels` (0 to 1) and the `weights` of examples."""
-    return tuple(_at(one, told >= one, labels - cloud_quality, weights, cloud_quality) for one in THRESHOLDS)
+def frontier_of(
+    told: Array, labels: Array, weights: Array, units: NDArray[np.int64], cloud_quality: float
+) -> tuple[Frontier, ...]:
+    """Every threshold's, by the probabilities `told`, the `labels` (0 to 1), the `weights` and the numbers of the
+    `units` of examples: those of one unit are not independent of each other."""
+    known = _Known(labels - cloud_quality, weights, units)
+    return tuple(known.at(one, told >= one, cloud_quality) for one in THRESHOLDS)
 
 
 def lowest(frontier: Iterable[Frontier], wanted: float) -> float:
@@ -49,19 +54,29 @@ def lowest(frontier: Iterable[Frontier], wanted: float) -> float:
     return kept[-1].threshold if kept else NOBODY
 
 
-def _at(threshold: float, is_local: NDArray[np.bool_], gained: Array, weights: Array, cloud_quality: float) -> Frontier:
-    """`gained` (examples) is what the local model's answer is better by. For the lower end there is one example more,
-    answered as badly as can be: where few went to the local model and all were good, nothing else would doubt it."""
-    share = min(1.0, float(weights[is_local].sum() / weights.sum()))
-    gains = np.where(is_local, gained, 0.0)
-    quality = cloud_quality + float(weights @ gains / weights.sum())
-    counted, doubted = np.append(weights, 1.0), np.append(gains, -cloud_quality)
-    mean = float(counted @ doubted / counted.sum())
-    error = float(np.sqrt(np.square(counted * (doubted - mean)).sum()) / counted.sum())
-    low = cloud_quality + mean - Z * error
-    return Frontier(
-        threshold=threshold, local_share=share, quality=_held(quality), low=_held(low if share else quality)
-    )
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Examples: what the local model's answer is better by (`gained`), their weights and units."""
+
+    gained: Array
+    weights: Array
+    units: NDArray[np.int64]
+
+    def at(self, threshold: float, is_local: NDArray[np.bool_], cloud_quality: float) -> Frontier:
+        """What becomes of those that are `is_local`. For the lower end there is one unit more, as large as the others
+        in the mean and answered as badly as can be: where few went to the local model and all were good, nothing else
+        would doubt it."""
+        share = min(1.0, float(self.weights[is_local].sum() / self.weights.sum()))
+        gains = np.where(is_local, self.gained, 0.0)
+        quality = cloud_quality + float(self.weights @ gains / self.weights.sum())
+        one_more = self.weights.sum() / len(np.unique(self.units))
+        counted, doubted = np.append(self.weights, one_more), np.append(gains, -cloud_quality)
+        mean = float(counted @ doubted / counted.sum())
+        apart = np.bincount(np.append(self.units, self.units.max() + 1), counted * (doubted - mean))
+        low = cloud_quality + mean - Z * float(np.sqrt(np.square(apart).sum()) / counted.sum())
+        return Frontier(
+            threshold=threshold, local_share=share, quality=_held(quality), low=_held(low if share else quality)
+        )
 
 
 def _held(quality: float) -> float:

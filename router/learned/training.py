@@ -1,6 +1,7 @@
 """From examples to a model: the penalty is chosen, the calibration fitted and everything scored on examples held out.
 
-Requests that look alike are held out together, so that no score is of what was learned by heart. The same examples in
+Requests that look alike are held out together, and so are those of one conversation: no score is of what was learned
+by heart. The same examples in
 the same order give the same model.
 """
 
@@ -26,24 +27,31 @@ FEWEST, FEWEST_OF_A_KIND = 60, 12
 
 CALIBRATION_PENALTY = 1e-3
 DIGITS = 6
+USUAL = 0.9
+"""Share of the examples than which no request may be less sure. Of those that are like the examples about a tenth are
+left to the rules so; of those that are not, most (docs/decisions/0012-what-the-predictor-is-sure-of.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request, and how good the local model's answer to it was (0 to 1). It counts `weight` times."""
+    """A request, and how good the local model's answer to it was (0 to 1). It counts `weight` times. Those of one
+    `unit` (a conversation) are alike, and tell less than as many others would; empty: it is on its own."""
 
     traits: Traits
     good: float
     weight: float = 1.0
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """Examples as arrays: `inputs` (examples, features), scaled; `fold` is in which each is held out."""
+    """Examples as arrays: `inputs` (examples, features), scaled; the numbers of their `units`; `fold` is in which each
+    is held out."""
 
     inputs: Array
     labels: Array
     weights: Array
+    units: NDArray[np.int64]
     fold: NDArray[np.int64]
 
     def held_out(self, penalty: float) -> "_HeldOut":
@@ -81,7 +89,8 @@ def train(examples: Sequence[Example], local: str, cloud: CloudQuality = UNKNOWN
         (plain - mean) / scale,
         np.array([one.good for one in examples]),
         np.array([one.weight for one in examples]),
-        np.array([zlib.crc32(one.traits.line.encode()) % FOLDS for one in examples]),
+        _units(examples),
+        np.array([zlib.crc32((one.unit or one.traits.line).encode()) % FOLDS for one in examples]),
     )
     tried = {penalty: data.held_out(penalty) for penalty in PENALTIES}
     penalty = min(PENALTIES, key=lambda one: data.loss(tried[one].logits))
@@ -101,12 +110,18 @@ def train(examples: Sequence[Example], local: str, cloud: CloudQuality = UNKNOWN
             most=_listed(counts.max(axis=0)),
             coefficients=_listed(fitted.coefficients),
             factor=_triangle(fitted),
-            widest=float(f"{tried[penalty].deviations.max():.{DIGITS}g}"),
+            widest=float(f"{np.quantile(tried[penalty].deviations, USUAL):.{DIGITS}g}"),
             calibration=(slope, offset),
-            frontier=frontier_of(told, data.labels, data.weights, cloud.value),
+            frontier=frontier_of(told, data.labels, data.weights, data.units, cloud.value),
             summary=Summary(penalty=penalty, folds=FOLDS, cloud_quality=cloud.value, cloud_by=cloud.by, **scores),
         )
     )
+
+
+def _units(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """The number of the unit of each example."""
+    _, numbers = np.unique([one.unit or f" {at}" for at, one in enumerate(examples)], return_inverse=True)
+    return np.asarray(numbers, np.int64)
 
 
 def _require_enough(examples: Sequence[Example]) -> None:

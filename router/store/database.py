@@ -44,7 +44,8 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction, committed at the end of the block, rolled back on an error. Raises Unavailable."""
+        """A transaction, committed at the end of the block, rolled back on an error. Raises Unavailable; where the way
+        to the database breaks in the very commit nobody knows whether it was, and a second try may do it twice."""
         with self._told(), self._engine.begin() as connection:
             yield connection
 

@@ -1,7 +1,8 @@
 """Records to be written, later and by a thread of their own: whoever puts one never waits for the database.
 
 The queue is bounded. What does not fit, and what is left when the store stays away past the end, is lost and counted:
-answers matter more than the account of them. A batch that fails stays and is tried again.
+answers matter more than the account of them. A batch that fails stays and is tried again. One that cannot be written at
+all is tried record by record, so that one impossible record costs no other.
 """
 
 import logging
@@ -9,6 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DataError
 
 from replicas.errors import ShoalError
 
@@ -44,6 +47,7 @@ class WriteBehind(Generic[T]):
         self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
+        self._one_by_one = 0  # so many of those at the front
         self._taken = 0
         self._ended = 0  # written, or lost
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
@@ -84,12 +88,9 @@ class WriteBehind(Generic[T]):
         while batch := self._next():
             try:
                 self._write(batch)
-            except ShoalError as error:
-                if self._keep(batch):
+            except Exception as error:  # a bug in one batch must not end the thread
+                if self._keep(batch) if _is_away(error) else self._part(batch):
                     continue
-                logger.error("%d records were lost: %s", len(batch), error)
-                self._on_lost(len(batch))
-            except Exception:  # a bug in one batch must not end the thread
                 logger.exception("%d records were lost", len(batch))
                 self._on_lost(len(batch))
             self._done(len(batch))
@@ -98,8 +99,10 @@ class WriteBehind(Generic[T]):
         """The next records; none when there is nothing left to do."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            self._changed.wait_for(lambda: len(self._waiting) >= self._batch or self._is_closed, GATHER_S)
-            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            most = 1 if self._one_by_one else self._batch
+            self._changed.wait_for(lambda: len(self._waiting) >= most or self._is_closed, GATHER_S)
+            self._one_by_one = max(0, self._one_by_one - 1)
+            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def _keep(self, batch: list[T]) -> bool:
         """Put `batch` back to the front and wait a little; False if there is no more time for it."""
@@ -110,7 +113,21 @@ class WriteBehind(Generic[T]):
             self._changed.wait_for(lambda: self._is_closed, RETRY_S)
             return True
 
+    def _part(self, batch: Sequence[T]) -> bool:
+        """Put `batch` back to the front, to be written record by record; False if it is one record."""
+        if len(batch) == 1:
+            return False
+        with self._changed:
+            self._waiting.extendleft(reversed(batch))
+            self._one_by_one = len(batch)
+        return True
+
     def _done(self, count: int) -> None:
         with self._changed:
             self._ended += count
             self._changed.notify_all()
+
+
+def _is_away(error: Exception) -> bool:
+    """The store could not be reached, and may be later: not what it refuses because of what was to be written."""
+    return isinstance(error, ShoalError) and not isinstance(error.__cause__, DataError)

@@ -37,10 +37,11 @@ def drafted(source: Source, target: Target, id_: str, deadline_s: float, limit: 
     asked = fields(parsed_json(source.body))
     is_bare = source.asking == COMPLETIONS
     body = _bare(asked, target) if is_bare else _translated(asked, source.dialect, target)
-    if limit is not None:
-        refuse_dearer(body)
-        body = limited(body, limit, "max_tokens" if is_bare or target.kind == "anthropic" else target.limit_key)
     headers = source.headers if source.dialect == target.kind else ()
+    if limit is not None:
+        refuse_dearer(body, headers)
+        is_old = is_bare or target.kind == "anthropic"
+        body = limited(body, limit, "max_tokens" if is_old else target.limit_key, is_only=is_old)
     raw = json.dumps(body, separators=(",", ":")).encode("ascii")
     return Draft(id_, target.kind, raw, headers, deadline_s, source.asking)
 

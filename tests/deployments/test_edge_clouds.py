@@ -343,3 +343,11 @@ def test_not_a_byte_of_fifty_private_requests_reaches_a_cloud(refusal: ShoalErro
         assert (received, bool(edge.upstream.entries())) == ([], True)  # and the way there is open
     assert {answer.headers.get("x-shoal-model") for answer in answers} <= {"echo", "tiny", None}
     assert {403} < {answer.status_code for answer in answers} <= statuses
+
+
+@pytest.mark.parametrize("marks", [("0", "1"), ("1", "0"), ("no", "no", "yes")])
+def test_of_two_marks_the_one_that_says_private_counts(edge: Far, marks: tuple[str, ...]) -> None:
+    headers, text = [("x-shoal-private", mark) for mark in marks], f"marked {marks}"
+    answer = httpx.post(edge.served.url + MESSAGES, json=body(text, model=CLAUDE), headers=headers, timeout=30)
+    assert answer.status_code == 403
+    assert [entry for entry in edge.upstream.entries() if b"marked" in entry.body] == []

@@ -30,7 +30,9 @@ LONG = "one two three four five six seven eight nine ten " * 400
         (CHAT, GPT, {"max_completion_tokens": 1, "max_tokens": 100_000}, {"max_completion_tokens": 1}),
         (CHAT, GPT, {"max_tokens": 30}, {"max_tokens": 30}),
         (CHAT, CLAUDE, {"max_completion_tokens": 1, "max_tokens": 100_000}, {"max_tokens": 1}),
+        (CHAT, GPT, {"max_tokens": 30, "n_predict": 9_000, "max_new_tokens": 9_000}, {"max_tokens": 30}),
         (COMPLETIONS, GPT, {"prompt": LONG, "messages": None}, {"max_tokens": 16}),
+        (COMPLETIONS, GPT, {"prompt": LONG, "messages": None, "max_completion_tokens": 5}, {"max_tokens": 16}),
         (MESSAGES, GPT, {"max_tokens": 50}, {"max_completion_tokens": 50}),
         (MESSAGES, CLAUDE, {"max_tokens": 50, "max_completion_tokens": 9_000}, {"max_tokens": 50}),
     ],
@@ -46,7 +48,7 @@ def test_a_cloud_that_writes_all_that_it_may_costs_no_more_than_was_reserved(
         [hold] = edge.served.on_loop(lambda: list(settled))
         [entry] = edge.upstream.entries()
     told = json.loads(entry.body)
-    assert {name: told[name] for name in told if name in ("max_tokens", "max_completion_tokens")} == sent
+    assert {name: told[name] for name in told if name.startswith("max_") or name == "n_predict"} == sent
     assert 0 < hold.cost_nano <= purse.reserved[0]
 
 
@@ -65,6 +67,8 @@ def test_without_budgets_a_cloud_is_told_no_limit_that_the_caller_did_not_name()
         (CHAT, GPT, {"plugins": [{"id": "web"}]}),
         (CHAT, GPT, {"service_tier": "priority"}),
         (CHAT, GPT, {"web_search_options": {}}),
+        (CHAT, GPT, {"best_of": 3}),
+        (EMBED, GPT, {"input": "one", "service_tier": "priority"}),
         (MESSAGES, CLAUDE, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     ],
 )
@@ -76,7 +80,18 @@ def test_where_there_are_budgets_what_has_a_price_of_its_own_goes_to_no_cloud(
         answer = edge.ask(path, "hello", "", model=model, **member)
         assert edge.upstream.entries() == []
     assert answer.status_code == 400
-    assert f"{next(iter(member))}: " in answer.json()["error"]["message"]
+    assert f"{list(member)[-1]}: " in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("beta", ["context-1m-2025-08-07", "token-efficient-tools-2025-02-19, fast-mode-2026-02-01"])
+def test_nor_does_what_has_another_price_by_a_header(beta: str) -> None:
+    headers, asked = {"anthropic-beta": beta}, body("hello", model=CLAUDE)
+    with far() as edge:
+        assert httpx.post(edge.served.url + MESSAGES, json=asked, headers=headers, timeout=30).status_code == 200
+    with far(budgets=Budgets((Budget("all", 10**9),), Purse(10**9), lambda _: None)) as edge:
+        answer = httpx.post(edge.served.url + MESSAGES, json=asked, headers=headers, timeout=30)
+        assert edge.upstream.entries() == []
+    assert (answer.status_code, "anthropic-beta: " in answer.text) == (400, True)
 
 
 def test_a_picture_by_its_address_is_reserved_as_the_most_that_one_can_be() -> None:
@@ -159,6 +174,31 @@ def test_who_leaves_while_vectors_are_made_pays_for_them() -> None:
         entry = entered(edge)
     assert entry.prompt >= 500
     assert entry.cost_nano > 0
+
+
+@pytest.mark.parametrize("fault", ["malformed", "cut", "unfinished"])
+def test_vectors_that_cannot_be_read_are_paid_for(fault: str) -> None:
+    settled: list[Settlement] = []
+    purse = Purse(10**9)
+    with far(f"faults: [{fault}]", budgets=Budgets((Budget("all", 10**9),), purse, settled.append)) as edge:
+        answer = httpx.post(edge.served.url + EMBED, json={"model": GPT, "input": LONG[:1000]}, timeout=30)
+        [hold] = edge.served.on_loop(lambda: list(settled))
+        [entry] = edge.served.on_loop(lambda: list(edge.served.entries))
+        [received] = edge.upstream.entries()
+    assert answer.status_code == 502
+    assert received.usage is not None
+    assert entry.prompt >= received.usage.input > 0
+    assert 0 < entry.cost_nano == hold.cost_nano <= purse.reserved[0]
+
+
+@pytest.mark.parametrize("fault", ["reset", "500", "401"])
+def test_vectors_that_were_never_begun_cost_nothing(fault: str) -> None:
+    settled: list[Settlement] = []
+    with far(f"faults: [{fault}]", budgets=Budgets((Budget("all", 10**9),), Purse(10**9), settled.append)) as edge:
+        answer = httpx.post(edge.served.url + EMBED, json={"model": GPT, "input": "one"}, timeout=30)
+        assert {one.cost_nano for one in edge.served.on_loop(lambda: list(settled))} == {0}
+        assert edge.served.on_loop(lambda: list(edge.served.entries)) == []
+    assert answer.status_code in {502, 503}
 
 
 def test_the_budget_of_a_job_pays_for_its_vectors_too() -> None:

@@ -58,6 +58,8 @@ PRICED = "price: {input: 1.0, output: 5.0}"
 STORM = f"seed: 11\nmodels: [{{id: claude-haiku-4-5, {PRICED}}}, {{id: gpt, {PRICED}}}]\nfaults:\n"
 for name in ("claude-haiku-4-5", "gpt"):  # enough at a time to open the breakers
     STORM += f"  - {{kind: status, status: 500, skip: 100, times: 40, when: {{model: {name}}}}}\n"
+    for at, fault in enumerate(FAULTS):  # each strikes, however fast this machine is
+        STORM += f"  - {{{fault}, skip: {3 * at}, times: 2, when: {{model: {name}}}}}\n"
 STORM += "".join(f"  - {{{fault}, probability: 0.03}}\n" for fault in FAULTS)
 UNTOLD = {"cut", "reset", "unfinished", "no_usage", "malformed"}
 """Faults after which nobody knows what the answer cost: the cloud has not told, or nobody could read it."""
@@ -160,7 +162,7 @@ def events(response: httpx.Response) -> list[dict[str, object]]:
 def test_each_request_ends_in_its_answer_or_in_a_typed_error_of_its_dialect(storm: Storm) -> None:
     ends = [end_of(number, response) for number, response in enumerate(storm.answers)]
     assert len(ends) == REQUESTS
-    assert ends.count("answer") > 0.8 * REQUESTS
+    assert ends.count("answer") > REQUESTS / 2
     assert {"answer", "error", "broken off"} == set(ends)
 
 
@@ -169,7 +171,7 @@ def end_of(number: int, response: httpx.Response) -> str:
     text, is_messages = text_of(number), number % 2 == 0
     if response.status_code != 200:
         error = response.json()["error"]
-        assert (response.status_code in {408, 429, 502, 503, 529}, bool(error["type"]), bool(error["message"])) == (
+        assert (response.status_code in {400, 408, 429, 502, 503, 529}, bool(error["type"]), bool(error["message"])) == (
             True,
             True,
             True,
@@ -232,7 +234,8 @@ def bounds(received: Received, *, is_left: bool) -> tuple[int, int]:
     """The least and the most that a request to a cloud may be entered with."""
     assert PRICE is not None
     kind: CloudKind = "anthropic" if received.target.endswith("messages") else "openai"
-    most = nano_of(PRICE.cost_usd(Usage(most_tokens(Draft("", kind, received.body)), MOST_TOKENS)))
+    prompt = most_tokens(Draft("", kind, received.body))
+    most = nano_of(PRICE.cost_usd(Usage(prompt, MOST_TOKENS)))
     usage, billed, is_whole = received.usage, nano_of(received.billed_usd), not wants_stream(received.body)
     if received.fault == "malformed" and usage is not None and not is_whole:
         # Who cannot read an answer hangs up on it, and cannot know what was written after that.
@@ -241,8 +244,8 @@ def bounds(received: Received, *, is_left: bool) -> tuple[int, int]:
         return least_of_left(received, billed if is_whole else 0), most
     if received.fault == "wrong_usage":
         assert usage is not None
-        told = nano_of(usage.output * 10 * PRICE.output_usd / 1e6)
-        return told, told
+        # Ten times the answer, and no prompt: that is no count of the prompt, which is taken for the most it can be.
+        return billed, nano_of(PRICE.cost_usd(Usage(prompt, usage.output * 10)))
     return billed, billed if received.fault not in UNTOLD or usage is None else most
 
 
@@ -280,8 +283,8 @@ def test_all_together_the_ledger_has_what_was_charged_and_more_only_where_nobody
     given_up = [each for each in unknown if each.received.outcome is Outcome.CLIENT_GONE]
     assert sum(nano_of(received.billed_usd) for received in storm.received) <= entered
     assert entered <= sum(each.most for each in tries)
-    assert sum(0 < each.least == each.most for each in tries) > REQUESTS / 4
-    assert sum(each.least > 0 for each in given_up) > REQUESTS / 50
+    assert sum(0 < each.least == each.most for each in tries) > REQUESTS / 10
+    assert sum(each.least > 0 for each in given_up) > 0
 
 
 def test_the_budgets_have_taken_what_the_ledger_says_and_hold_nothing_more(storm: Storm) -> None:

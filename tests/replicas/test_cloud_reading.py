@@ -153,6 +153,37 @@ def test_counts_that_cannot_be_are_bounded(usage: object, known: Usage) -> None:
     assert completion({"content": "hi"}, usage=usage).spent.usage == known
 
 
+@pytest.mark.parametrize(
+    ("usage", "is_settled"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 0}, True),
+        ({"prompt_tokens": 7.0, "completion_tokens": 2.0}, True),
+        ({"cost": 0.01}, True),
+        ({}, False),
+        ({"total_tokens": 9}, False),
+        ({"prompt_tokens": 7}, False),
+        ({"completion_tokens": 2}, False),
+        ({"prompt_tokens": "7", "completion_tokens": "2"}, False),
+        ({"prompt_tokens": 10**30, "completion_tokens": 2}, False),
+        ({"prompt_tokens": 7, "completion_tokens": 10**30}, False),
+        ({"prompt_tokens": 7.5, "completion_tokens": 2}, False),
+        ({"cost": 1e300}, False),
+    ],
+)
+def test_a_count_that_is_none_settles_nothing(usage: object, *, is_settled: bool) -> None:
+    assert completion({"content": "hi"}, usage=usage).spent.is_settled is is_settled
+
+
+def test_a_count_before_the_end_settles_nothing() -> None:
+    reader = CompletionsReader("far", "id")
+    piece = {
+        "choices": [{"index": 0, "delta": {"content": "hi"}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 1},
+    }
+    reader.event(Event("", json.dumps(piece)))
+    assert (reader.spent.usage, reader.spent.is_settled) == (Usage(7, 1), False)
+
+
 @pytest.mark.parametrize("finish", [None, "", "error"])
 def test_an_answer_that_does_not_say_why_it_ended_broke_off(finish: str | None) -> None:
     assert isinstance(completion({"content": "hi"}, finish=finish).error, CloudBroken)

@@ -61,9 +61,9 @@ def test_counts_and_words_like_none_that_it_learned_from_are_strange(model: Mode
         assert opinion_of(words, "small", threshold).abstains
 
 
-def test_few_of_the_requests_that_are_like_those_that_it_learned_from_are_strange(model: Model) -> None:
-    others = [model.predict(one.traits) for one in examples(200, seed=99)]
-    assert sum(bool(one.strange) for one in others) <= 4
+def test_of_requests_like_those_that_it_learned_from_about_a_tenth_is_strange(model: Model) -> None:
+    others = [model.predict(one.traits) for one in examples(400, seed=99)]
+    assert sum(bool(one.strange) for one in others) <= 0.15 * len(others)
 
 
 @pytest.mark.parametrize("count", [10, 59])

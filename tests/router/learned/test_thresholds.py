@@ -27,7 +27,19 @@ def test_in_nine_of_ten_trainings_the_share_is_kept_on_other_requests(count: int
     for _ in range(DRAWS):
         told = rng.beta(*shape, count)
         labels = (rng.random(count) < told).astype(float)
-        kept += kept_at(lowest(frontier_of(told, labels, np.ones(count), 1.0), WANTED), shape)
+        kept += kept_at(lowest(frontier_of(told, labels, np.ones(count), np.arange(count), 1.0), WANTED), shape)
+    assert kept >= CONFIDENCE * DRAWS
+
+
+@pytest.mark.parametrize("count", [24, 60])
+def test_conversations_whose_answers_are_alike_count_as_conversations(count: int) -> None:
+    """Ten answers each: all of one are good or none is."""
+    rng, kept = np.random.default_rng(5), 0
+    units, weights, shape = np.repeat(np.arange(count), 10), np.ones(10 * count), (2.0, 2.0)
+    for _ in range(DRAWS):
+        chances = rng.beta(*shape, count)
+        told, labels = np.repeat(chances, 10), np.repeat((rng.random(count) < chances).astype(float), 10)
+        kept += kept_at(lowest(frontier_of(told, labels, weights, units, 1.0), WANTED), shape)
     assert kept >= CONFIDENCE * DRAWS
 
 
@@ -35,7 +47,7 @@ def test_with_many_examples_little_is_given_away() -> None:
     told = np.random.default_rng(1).random(5_000)
     labels = (np.random.default_rng(2).random(5_000) < told).astype(float)
     best = 1 - (2 * (1 - WANTED)) ** 0.5  # of evenly spread probabilities: (1 - t)^2 / 2 is lost
-    assert best <= lowest(frontier_of(told, labels, np.ones(5_000), 1.0), WANTED) <= best + 0.05
+    assert best <= lowest(frontier_of(told, labels, np.ones(5_000), np.arange(5_000), 1.0), WANTED) <= best + 0.05
 
 
 def point(threshold: float, low: float, share: float = 0.5) -> Frontier:
@@ -52,7 +64,9 @@ def test_where_none_can_be_trusted_nothing_goes_to_the_local_model() -> None:
 
 def test_an_example_that_counts_less_decides_less() -> None:
     told, labels = np.full(100, 0.8), np.repeat([1.0, 0.0], 50)
-    even, lighter = (frontier_of(told, labels, weights, 1.0)[80] for weights in (np.ones(100), 0.1 + 0.9 * labels))
+    even, lighter = (
+        frontier_of(told, labels, weights, np.arange(100), 1.0)[80] for weights in (np.ones(100), 0.1 + 0.9 * labels)
+    )
     assert even.quality == pytest.approx(0.5)
     assert lighter.quality == pytest.approx(10 / 11)
     assert even.low < 0.5 < lighter.low < lighter.quality

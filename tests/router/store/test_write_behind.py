@@ -114,6 +114,37 @@ def test_a_bug_in_one_batch_does_not_end_the_thread(sink: Sink, caplog: pytest.L
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_one_record_that_cannot_be_written_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    written: list[int] = []
+    lost: list[int] = []
+    gate = threading.Event()
+
+    def write(batch: Sequence[int]) -> None:
+        assert gate.wait(WAIT_S)
+        if 7 in batch:
+            raise OverflowError("too large")
+        written.extend(batch)
+
+    queue = WriteBehind(write, lost.append)
+    for number in range(20):
+        queue.put(number)
+    gate.set()
+    assert queue.flush(WAIT_S)
+    queue.close()
+    assert (written, lost) == ([number for number in range(20) if number != 7], [1])
+    assert "OverflowError" in caplog.text
+
+
+def test_a_number_that_no_column_holds_costs_no_other_record(store: Store) -> None:
+    lost: list[int] = []
+    queue = WriteBehind[Use](store.usage.add, lost.append)
+    for count in (1, 10**30, 2):
+        queue.put(Use("a", "2026-01-31", "m", count, 2, 0, 3))
+    queue.close()
+    assert store.usage.totals()["a"][0] == 3
+    assert lost == [1]
+
+
 def test_usage_that_is_put_is_in_the_store_after_closing(store: Store) -> None:
     queue = WriteBehind[Use](store.usage.add, lambda _: None)
     for _ in range(50):
