@@ -32,6 +32,10 @@ MARGIN, LEAST_MARGIN = 0.25, 0.1
 """How far a count may be outside of all that were seen before it is strange: of their range, and at least, both in
 logarithms. A mark that was always off is strange when it is on."""
 
+ALLOWED = NAMES.index("answer_tokens")
+"""What a caller allows says little of what it asks, and is often always the same: it is taken for the nearest that was
+seen, and never for strange."""
+
 SIZE_LIMIT_BYTES = 200_000
 LEAST_SCALE = 0.05
 """No input is divided by less: what was always alike would be blown up."""
@@ -122,7 +126,7 @@ class Model:
 
     def predict(self, traits: Traits) -> Prediction:
         """How likely the local model's answer is good."""
-        plain = inputs_of([traits])
+        plain = self._inputs([traits])
         inputs = (plain - self._mean) / self._scale
         logit, deviation = self._fitted.logits(inputs)[0], self._fitted.deviation(inputs[0])
         slope, offset = self.file.calibration
@@ -132,7 +136,7 @@ class Model:
 
     def probabilities(self, traits: Sequence[Traits]) -> Array:
         """The probabilities alone, of many requests."""
-        inputs = (inputs_of(traits) - self._mean) / self._scale
+        inputs = (self._inputs(traits) - self._mean) / self._scale
         slope, offset = self.file.calibration
         return sigmoid(slope * self._fitted.logits(inputs) + offset)
 
@@ -140,6 +144,11 @@ class Model:
         """The lowest threshold that can be trusted to keep the share `quality` of the cloud's quality; above 1 if there
         is none: then nothing goes to the local model."""
         return lowest(self.file.frontier, quality * self.file.summary.cloud_quality)
+
+    def _inputs(self, traits: Sequence[Traits]) -> Array:
+        found = inputs_of(traits)
+        np.clip(found[:, ALLOWED], self.file.least[ALLOWED], self.file.most[ALLOWED], out=found[:, ALLOWED])
+        return found
 
     def _strange(self, counts: Array, deviation: float) -> str:
         """What of `counts` is far outside; words are where what comes of them is less sure than for nine in ten

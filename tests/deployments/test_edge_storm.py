@@ -171,11 +171,9 @@ def end_of(number: int, response: httpx.Response) -> str:
     text, is_messages = text_of(number), number % 2 == 0
     if response.status_code != 200:
         error = response.json()["error"]
-        assert (response.status_code in {400, 408, 429, 502, 503, 529}, bool(error["type"]), bool(error["message"])) == (
-            True,
-            True,
-            True,
-        ), response.text
+        assert response.status_code in {400, 408, 429, 502, 503, 529}, response.text
+        assert error["type"], response.text
+        assert error["message"], response.text
         return "error"
     if number % 4 <= 1:
         tree = response.json()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +152,15 @@ def test_what_leaves_is_the_cleared_body_to_the_byte_and_the_key(kind: CloudKind
 def test_a_cloud_whose_key_is_not_there_says_which_variable_to_set(kind: CloudKind) -> None:
     with pytest.raises(Unavailable, match="set FAR_KEY to its key"):
         cloud(kind, endpoint("http://127.0.0.1:9"), {"OTHER_KEY": KEY})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_netrc_has_for_a_host_is_not_sent_where_there_is_a_proxy(
+    kind: CloudKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "netrc"
+    file.write_text("machine 127.0.0.1 login somebody password secret\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert told(kind).text == QUESTION

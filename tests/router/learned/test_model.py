@@ -1,6 +1,7 @@
 """A model is trained the same every time, says how good it is, and its file is taken only whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,15 @@ def test_counts_and_words_like_none_that_it_learned_from_are_strange(model: Mode
 def test_of_requests_like_those_that_it_learned_from_about_a_tenth_is_strange(model: Model) -> None:
     others = [model.predict(one.traits) for one in examples(400, seed=99)]
     assert sum(bool(one.strange) for one in others) <= 0.15 * len(others)
+
+
+@pytest.mark.parametrize("allowed", [1, 512, 4096, 100_000])
+def test_how_many_tokens_a_caller_allows_is_never_strange(model: Model, allowed: int) -> None:
+    """All examples allow the same."""
+    easy = asked("Tell me the colour of the barn. sky sea lamp")
+    other = replace(easy, sampling=replace(easy.sampling, max_tokens=allowed))
+    assert model.predict(traits_of(other)) == model.predict(traits_of(easy))
+    assert (model.probabilities([traits_of(other)]) == model.probabilities([traits_of(easy)])).all()
 
 
 @pytest.mark.parametrize("count", [10, 59])
