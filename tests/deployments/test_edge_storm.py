@@ -58,6 +58,7 @@ PRICED = "price: {input: 1.0, output: 5.0}"
 STORM = f"seed: 11\nmodels: [{{id: claude-haiku-4-5, {PRICED}}}, {{id: gpt, {PRICED}}}]\nfaults:\n"
 for name in ("claude-haiku-4-5", "gpt"):  # enough at a time to open the breakers
     STORM += f"  - {{kind: status, status: 500, skip: 100, times: 40, when: {{model: {name}}}}}\n"
+    STORM += f"  - {{kind: silence, skip: 160, times: 8, when: {{model: {name}}}}}\n"
     for at, fault in enumerate(FAULTS):  # each strikes, however fast this machine is
         STORM += f"  - {{{fault}, skip: {3 * at}, times: 2, when: {{model: {name}}}}}\n"
 STORM += "".join(f"  - {{{fault}, probability: 0.03}}\n" for fault in FAULTS)
@@ -162,7 +163,7 @@ def events(response: httpx.Response) -> list[dict[str, object]]:
 def test_each_request_ends_in_its_answer_or_in_a_typed_error_of_its_dialect(storm: Storm) -> None:
     ends = [end_of(number, response) for number, response in enumerate(storm.answers)]
     assert len(ends) == REQUESTS
-    assert ends.count("answer") > REQUESTS / 2
+    assert ends.count("answer") > 0.8 * REQUESTS
     assert {"answer", "error", "broken off"} == set(ends)
 
 
@@ -281,8 +282,8 @@ def test_all_together_the_ledger_has_what_was_charged_and_more_only_where_nobody
     given_up = [each for each in unknown if each.received.outcome is Outcome.CLIENT_GONE]
     assert sum(nano_of(received.billed_usd) for received in storm.received) <= entered
     assert entered <= sum(each.most for each in tries)
-    assert sum(0 < each.least == each.most for each in tries) > REQUESTS / 10
-    assert sum(each.least > 0 for each in given_up) > 0
+    assert sum(0 < each.least == each.most for each in tries) > REQUESTS / 4
+    assert sum(each.least > 0 for each in given_up) > REQUESTS / 50
 
 
 def test_the_budgets_have_taken_what_the_ledger_says_and_hold_nothing_more(storm: Storm) -> None:

@@ -26,7 +26,8 @@ MAX_VERIFIED = 16
 """The most tokens of one `verify`."""
 
 LARGE_PASS = 2**18
-"""Tokens of a chunk times tokens that it looks back on. Its attention takes tens of megabytes of the arena."""
+"""Tokens of a chunk times tokens that it looks back on. Its attention takes tens of megabytes of the arena, which would
+keep them: 80 MB with 4,114 tokens in `python -m bench.phi4mini`."""
 
 # The smallest second-level cache that is reckoned with.
 _CACHE_BYTES = 256 * 1024
